@@ -1,0 +1,57 @@
+/**
+ * The port to the store: ClickHouse's SQL, in process (`chdb.ts`) or on a server (`clickhouse.ts`). Both pass
+ * test/contract/store.ts. The table is the offset store: each row carries its partition and offset, and a partition's
+ * highest stored offset says where its ingestor goes on.
+ */
+
+/** Tables that take records of the stream. */
+export type RecordTable = 'calls' | 'dead';
+
+export interface InsertBatch {
+  readonly table: RecordTable;
+  readonly partition: number;
+  /** Lowest and highest stream_offset in the block, both included. */
+  readonly firstOffset: number;
+  readonly lastOffset: number;
+  readonly rows: number;
+  /** One block of ClickHouse's Native format, complete, as `schemas/native.ts` builds it. */
+  readonly block: Uint8Array;
+}
+
+export interface QueryLimits {
+  /** Milliseconds until the query is stopped. */
+  readonly timeMs: number;
+  /** Bytes of memory that the query may use. */
+  readonly memoryBytes: number;
+  /** Rows and bytes of the result. */
+  readonly resultRows: number;
+  readonly resultBytes: number;
+}
+
+export interface QueryOptions {
+  /** A ClickHouse output format, for example JSONEachRow. */
+  readonly format: string;
+  /** Values of `{name:Type}` placeholders; they never enter the SQL text. */
+  readonly parameters?: Readonly<Record<string, string>>;
+  readonly limits?: Partial<QueryLimits>;
+  readonly signal?: AbortSignal;
+}
+
+export interface Store {
+  /** Applies `schemas/clickhouse/*.sql` in order, each once. Throws `data_directory_newer` when the store knows a migration that this program does not. */
+  migrate(): Promise<{ applied: string[] }>;
+  /**
+   * Stores one block, atomically, and verifies that its rows are there. A block must not span two days of
+   * recorded_at (partitions are committed one by one). Rejects with `retriable` set on a failure that may pass.
+   */
+  insert(batch: InsertBatch): Promise<void>;
+  /** Highest stored offset of each partition of the topic's table. */
+  highestOffsets(table: RecordTable): Promise<Map<number, number>>;
+  /** Which of these event ids are stored already. `ids` of at most 50,000. */
+  storedEventIds(ids: readonly string[]): Promise<Set<string>>;
+  /** Read-only SQL from a user. Refuses everything that writes, reads files or networks, or lifts limits. */
+  query(sql: string, options: QueryOptions): AsyncIterable<Uint8Array>;
+  /** Rows and bytes by table, and free bytes, for `status`. */
+  usage(): Promise<{ tables: { table: string; rows: number; bytes: number }[] }>;
+  close(): Promise<void>;
+}
