@@ -1,0 +1,56 @@
+/**
+ * `npm run bench` lists the benchmarks; `npm run bench -- NAME [--key=value …]` runs one: a table for people, and as
+ * the last line one JSON object with `name`, `ratio`, `target`, `ok` and the figures behind them.
+ */
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+export interface BenchmarkResult {
+  readonly name: string;
+  /** Ours against the peer or limit that was measured in the same run. */
+  readonly ratio: number;
+  readonly target: string;
+  readonly ok: boolean;
+  readonly [figure: string]: unknown;
+}
+
+export type BenchmarkOptions = Readonly<Record<string, string>>;
+
+interface Benchmark {
+  readonly description: string;
+  run(options: BenchmarkOptions): Promise<BenchmarkResult>;
+}
+
+const directory = dirname(fileURLToPath(import.meta.url));
+const names = readdirSync(directory)
+  .filter((file) => file.endsWith('.ts') && file !== 'main.ts')
+  .map((file) => file.slice(0, -'.ts'.length))
+  .sort();
+
+async function load(name: string): Promise<Benchmark> {
+  return (await import(pathToFileURL(join(directory, `${name}.ts`)).href)) as Benchmark;
+}
+
+const [name, ...rest] = process.argv.slice(2);
+if (name === undefined || name === '--help' || name === '-h') {
+  console.log('npm run bench -- NAME [--key=value …]\n');
+  for (const each of names) console.log(`  ${each.padEnd(16)} ${(await load(each)).description}`);
+  process.exit(0);
+}
+if (!names.includes(name)) {
+  console.error(`There is no benchmark "${name}". There are: ${names.join(', ')}.`);
+  process.exit(2);
+}
+const options: Record<string, string> = {};
+for (const argument of rest) {
+  const match = /^--([a-z-]+)=(.*)$/s.exec(argument);
+  if (match === null) {
+    console.error(`Expected --key=value and got "${argument}".`);
+    process.exit(2);
+  }
+  options[match[1]!] = match[2]!;
+}
+const result = await (await load(name)).run(options);
+console.log(JSON.stringify(result));
+process.exit(0);
