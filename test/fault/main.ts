@@ -1,0 +1,31 @@
+/**
+ * `npm run faults -- --seed S --rounds N`: random SIGKILLs of a calling server, of the daemon, of both. The last line
+ * is `N rounds: L lost, D duplicated, G gaps`; the exit code is 0 only when all three are 0.
+ */
+import { parseArgs } from 'node:util';
+import { runFaults } from './rounds.js';
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    rounds: { type: 'string', default: '100' },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+if (values.help) {
+  console.log('npm run faults -- [--seed S] [--rounds N]');
+  process.exit(0);
+}
+const seed = Number(values.seed);
+const rounds = Number(values.rounds);
+if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(rounds) || rounds < 1) {
+  console.error('--seed and --rounds take whole numbers, --rounds at least 1.');
+  process.exit(2);
+}
+console.log(`seed ${seed}`);
+const report = await runFaults({ seed, rounds, progress: console.log });
+console.log(
+  `${report.answered} calls answered, ${report.stored} stored, ${report.noResponse} of them no_response; SIGKILL of the server ${report.kills.emitter}, of the daemon ${report.kills.daemon}, of both ${report.kills.both}, of none ${report.kills.none}`,
+);
+console.log(`${report.rounds} rounds: ${report.lost} lost, ${report.duplicated} duplicated, ${report.gaps} gaps`);
+process.exit(report.lost + report.duplicated + report.gaps === 0 ? 0 : 1);
