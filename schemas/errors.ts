@@ -11,6 +11,14 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'The data directory was written by a newer mcp-auditd: run that version or a later one.',
   },
+  record_too_large: {
+    retriable: false,
+    mend: 'Send smaller records; arguments and results can be cut with the limits of the emitter.',
+  },
+  segments_full: {
+    retriable: true,
+    mend: 'Wait until records were delivered, free disk space, or raise the limit that is named.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;
