@@ -1,0 +1,142 @@
+/**
+ * What the documentation tells a person to type works. Blocks by their language:
+ *
+ * - `sh`: run in order, document by document, in a fresh home with a daemon running. `npx mcp-auditd up` and
+ *   `npm …` are what the set-up of this test (or of CI) itself does and are not run again.
+ * - `sql`: asked through `mcp-auditd query`.
+ * - `ts`: checked by the compiler. `json`: parsed. `yaml`: checked as configuration by `mcp-auditd config check`.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const root = resolve(import.meta.dirname, '..');
+const documents = ['README.md', ...readdirSync(join(root, 'docs')).map((file) => join('docs', file))].filter((file) =>
+  file.endsWith('.md'),
+);
+
+interface Block {
+  readonly language: string;
+  readonly text: string;
+  readonly place: string;
+}
+
+function blocks(document: string): Block[] {
+  const lines = readFileSync(join(root, document), 'utf8').split('\n');
+  const found: Block[] = [];
+  for (let index = 0; index < lines.length; index++) {
+    const open = /^```(\w+)\s*$/.exec(lines[index]!);
+    if (open === null) continue;
+    const end = lines.indexOf('```', index + 1);
+    expect(end, `${document}:${index + 1}: the block does not end`).toBeGreaterThan(index);
+    found.push({ language: open[1]!, text: lines.slice(index + 1, end).join('\n'), place: `${document}:${index + 1}` });
+    index = end;
+  }
+  return found;
+}
+
+const home = mkdtempSync(join(tmpdir(), 'mcp-auditd-docs-'));
+const data = join(home, 'data');
+const environment = {
+  ...process.env,
+  HOME: home,
+  MCP_AUDITD_DATA: data,
+  NO_COLOR: '1',
+  PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+};
+let daemon: ChildProcess;
+
+beforeAll(async () => {
+  mkdirSync(join(home, 'bin'));
+  const cli = `#!/bin/sh\n[ "$1" = mcp-auditd ] && shift\nexec '${process.execPath}' --import '${join(root, 'node_modules/tsx/dist/loader.mjs')}' '${join(root, 'services/cli.ts')}' "$@"\n`;
+  for (const name of ['npx', 'mcp-auditd']) writeFileSync(join(home, 'bin', name), cli, { mode: 0o755 });
+  daemon = spawn(join(home, 'bin', 'mcp-auditd'), ['up', '--listen', '127.0.0.1:0'], {
+    env: environment,
+    cwd: home,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let errors = '';
+  daemon.stderr!.on('data', (chunk: Buffer) => {
+    errors = (errors + chunk.toString()).slice(-10_000);
+  });
+  for (;;) {
+    if (daemon.exitCode !== null) throw new Error(`the daemon ended: ${errors}`);
+    if (existsSync(join(data, 'daemon.json'))) {
+      const { url } = JSON.parse(readFileSync(join(data, 'daemon.json'), 'utf8')) as { url?: string };
+      const ready = url === undefined ? undefined : await fetch(`${url}/readyz`).catch(() => undefined);
+      if (ready?.ok === true) break;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+});
+
+afterAll(async () => {
+  daemon.kill('SIGTERM');
+  if (daemon.exitCode === null) await once(daemon, 'exit');
+  rmSync(home, { recursive: true, force: true });
+});
+
+function run(command: string, args: readonly string[], place: string): void {
+  try {
+    execFileSync(command, args, { cwd: home, env: environment, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    throw new Error(`${place}: ${[command, ...args].join(' ')}\n${stdout}${stderr}`);
+  }
+}
+
+/** Commands that this test's own set-up, or CI around it, has already run. */
+const runElsewhere = /^(npm (run|ci|test)\b|npx mcp-auditd up\s*$|docker compose\b)/;
+
+describe.each(documents)('%s', (document) => {
+  const all = blocks(document);
+
+  test('every block has a language that is tested or is plain text', () => {
+    for (const block of all) expect(['sh', 'sql', 'ts', 'json', 'yaml', 'text'], block.place).toContain(block.language);
+  });
+
+  for (const block of all) {
+    if (block.language === 'text') continue;
+    test(`${block.place} ${block.language}`, { timeout: 60_000 }, () => {
+      if (block.language === 'json') expect(JSON.parse(block.text)).toBeTypeOf('object');
+      if (block.language === 'sql') run('mcp-auditd', ['query', block.text], block.place);
+      if (block.language === 'yaml') {
+        const file = join(home, 'example.yaml');
+        writeFileSync(file, block.text);
+        run('mcp-auditd', ['config', 'check', '--config', file], block.place);
+      }
+      if (block.language === 'sh') {
+        const commands = block.text
+          .replaceAll('\\\n', ' ')
+          .split('\n')
+          .filter((line) => line !== '' && !line.startsWith('#'));
+        expect(commands.length, block.place).toBeGreaterThan(0);
+        for (const command of commands) if (!runElsewhere.test(command)) run('sh', ['-ec', command], block.place);
+      }
+      if (block.language === 'ts') {
+        const folder = mkdtempSync(join(root, 'test', '.docs-'));
+        try {
+          writeFileSync(join(folder, 'example.ts'), block.text);
+          writeFileSync(
+            join(folder, 'tsconfig.json'),
+            JSON.stringify({
+              extends: '../../tsconfig.json',
+              compilerOptions: {
+                rootDir: '../..',
+                noUnusedLocals: false,
+                paths: { '@mcp-auditd/emitter': ['../../services/emitter/index.ts'] },
+              },
+              include: ['example.ts'],
+            }),
+          );
+          run(join(root, 'node_modules', '.bin', 'tsc'), ['-p', folder], block.place);
+        } finally {
+          rmSync(folder, { recursive: true, force: true });
+        }
+      }
+    });
+  }
+});
