@@ -1,0 +1,312 @@
+/**
+ * API keys: who may emit events and who may read them.
+ *
+ * A key is 256 random bits behind a prefix that names its role (`mca_emit_…`, `mca_read_…`), so that redaction and
+ * secret scanners find a leaked one. At rest only its SHA-256 is kept: with 2^256 equally likely keys there is nothing
+ * to guess, and a slow password hash would only slow down every request.
+ *
+ * Invariants:
+ * - keys.json and the files below keys/ appear complete or not at all (written aside, then renamed or linked), 0600.
+ * - A change is made under keys.json.lock, so two commands at once cannot lose one another's change.
+ * - A revoked key never comes back by itself: `ensureKeys` only touches an entry when it makes the key file as well.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { AuditdError } from '../../schemas/errors.js';
+
+/** What a key allows: `emit` sends events to the gateway, `read` asks for them. */
+export type KeyRole = 'emit' | 'read';
+
+/** A key as keys.json holds it. */
+export interface KeyEntry {
+  readonly name: string;
+  readonly role: KeyRole;
+  readonly tenant: string;
+  /** SHA-256 of the key's text, 64 lower-case hex digits. */
+  readonly hash: string;
+  /** RFC 3339, UTC. */
+  readonly created_at: string;
+}
+
+/** Every request compares with every key: 1,000 comparisons of 32 bytes are about 0.1 ms, the most a request may wait. */
+const keysLimit = 1_000;
+/** The longest key we make has 52 characters; what is longer is no key and is not worth hashing. */
+const keyLengthLimit = 256;
+/** A change to keys.json is seen at the latest after this time; a stat costs about 2 µs. */
+const reloadIntervalMs = 1_000;
+/** A change takes milliseconds, so a lock that is held for longer than this is reported and not waited for. */
+const lockWaitMs = 5_000;
+const lockPollMs = 20;
+
+const nameText = z.string().min(1).max(256);
+const keysFile = z
+  .array(
+    z.strictObject({
+      name: nameText,
+      role: z.enum(['emit', 'read']),
+      tenant: nameText,
+      hash: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits (SHA-256)'),
+      created_at: z.iso.datetime(),
+    }),
+  )
+  .max(keysLimit);
+
+const keysPath = (data: string): string => join(data, 'keys.json');
+
+/** Path of the plain text key that `ensureKeys` leaves for this user's emitters or commands. */
+export function keyFilePath(data: string, role: KeyRole): string {
+  return join(data, 'keys', role === 'emit' ? 'emitter.key' : 'reader.key');
+}
+
+function digest(key: string): Buffer {
+  return createHash('sha256').update(key, 'utf8').digest();
+}
+
+/** Throws `secret_file_readable` when somebody besides the owner may read the file. Windows has no such bits. */
+function refuseReadable(path: string, mode: number): void {
+  if (process.platform === 'win32' || (mode & 0o077) === 0) return;
+  throw new AuditdError(
+    'secret_file_readable',
+    `${path} has mode ${(mode & 0o777).toString(8).padStart(4, '0')} and expected 0600: others than its owner can read it.`,
+  );
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+/**
+ * Reads a file that holds one secret (a key), without the line end that an editor may have left.
+ * Throws `secret_file_readable` when its mode is not 0600 or stricter, and the system's error when it is not there.
+ */
+export function readSecretFile(path: string): string {
+  refuseReadable(path, statSync(path).mode);
+  return readFileSync(path, 'utf8').trim();
+}
+
+function readEntries(data: string): KeyEntry[] | undefined {
+  const path = keysPath(data);
+  let text: string;
+  try {
+    refuseReadable(path, statSync(path).mode);
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new AuditdError('keys_file_invalid', `${path} is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+  const result = keysFile.safeParse(parsed);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new AuditdError('keys_file_invalid', `${path}: entry ${issue.path.join('.') || '(file)'}: ${issue.message}`);
+}
+
+function writeEntries(data: string, entries: readonly KeyEntry[]): void {
+  const temporary = `${keysPath(data)}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileSync(temporary, `${JSON.stringify(entries, null, 2)}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  renameSync(temporary, keysPath(data));
+}
+
+/** Makes the file with all its content or not at all: the content is written aside and then linked to its name. */
+function createSecretFile(path: string, text: string): void {
+  const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
+  writeFileSync(temporary, `${text}\n`, { mode: 0o600, flag: 'wx', flush: true });
+  try {
+    linkSync(temporary, path);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+async function underLock<T>(data: string, change: () => T): Promise<T> {
+  mkdirSync(data, { recursive: true, mode: 0o700 });
+  const path = `${keysPath(data)}.lock`;
+  for (let waitedMs = 0; ; waitedMs += lockPollMs) {
+    try {
+      // Linked, not opened: a lock is never seen without the pid in it.
+      createSecretFile(path, String(process.pid));
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
+    let holder = '';
+    try {
+      holder = readFileSync(path, 'utf8').trim();
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      continue;
+    }
+    if (!isAlive(Number(holder))) {
+      // Its maker was killed. Renaming takes it away for one of the waiters only.
+      const dead = `${path}.${process.pid}.dead`;
+      try {
+        renameSync(path, dead);
+        rmSync(dead, { force: true });
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+      continue;
+    }
+    if (waitedMs >= lockWaitMs)
+      throw new AuditdError('keys_file_busy', `${keysPath(data)} is being changed by process ${holder}.`);
+    await delay(lockPollMs);
+  }
+  try {
+    return change();
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+function makeKey(name: string, role: KeyRole, tenant: string, now: number): { key: string; entry: KeyEntry } {
+  const key = `mca_${role}_${randomBytes(32).toString('base64url')}`;
+  return {
+    key,
+    entry: { name, role, tenant, hash: digest(key).toString('hex'), created_at: new Date(now).toISOString() },
+  };
+}
+
+/**
+ * Makes keys/emitter.key and keys/reader.key and their entries (tenant `default`) where they are missing. Safe to call
+ * at every start and from several processes. When keys.json was deleted, the key files that are left are entered anew.
+ */
+export async function ensureKeys(data: string, now: number = Date.now()): Promise<void> {
+  await underLock(data, () => {
+    mkdirSync(join(data, 'keys'), { recursive: true, mode: 0o700 });
+    const found = readEntries(data);
+    let entries = found ?? [];
+    for (const role of ['emit', 'read'] as const) {
+      const path = keyFilePath(data, role);
+      const name = role === 'emit' ? 'emitter' : 'reader';
+      let existing: string | undefined;
+      try {
+        existing = readSecretFile(path);
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+      if (existing !== undefined && found !== undefined) continue;
+      const made = makeKey(name, role, 'default', now);
+      const entry = existing === undefined ? made.entry : { ...made.entry, hash: digest(existing).toString('hex') };
+      entries = [...entries.filter((each) => each.name !== name), entry];
+      // The entry goes first: a kill in between leaves an entry without a file, which the next start replaces.
+      writeEntries(data, entries);
+      if (existing === undefined) createSecretFile(path, made.key);
+    }
+  });
+}
+
+/** All keys, without their secrets, in the order in which they were made. */
+export function listKeys(data: string): Omit<KeyEntry, 'hash'>[] {
+  return (readEntries(data) ?? []).map(({ hash: _hash, ...rest }) => rest);
+}
+
+/**
+ * Makes a key and returns its text, which is kept nowhere and cannot be shown again.
+ * Throws `key_name_taken`, and `keys_limit_reached` at 1,000 keys.
+ */
+export async function createKey(
+  data: string,
+  options: { name: string; role: KeyRole; tenant: string },
+  now: number = Date.now(),
+): Promise<{ key: string; entry: KeyEntry }> {
+  for (const part of ['name', 'tenant'] as const) {
+    if (!/^[\w.@:-]{1,256}$/.test(options[part]))
+      throw new AuditdError(
+        'key_name_invalid',
+        `The ${part} ${JSON.stringify(options[part])} is not 1 to 256 letters, digits or any of _ . @ : -`,
+      );
+  }
+  return underLock(data, () => {
+    const entries = readEntries(data) ?? [];
+    if (entries.some((entry) => entry.name === options.name))
+      throw new AuditdError('key_name_taken', `There is a key named "${options.name}" already.`);
+    if (entries.length >= keysLimit)
+      throw new AuditdError('keys_limit_reached', `There are ${entries.length} keys, the most that are kept.`);
+    const made = makeKey(options.name, options.role, options.tenant, now);
+    writeEntries(data, [...entries, made.entry]);
+    return made;
+  });
+}
+
+/** Removes a key; requests with it are refused within a second. Throws `key_unknown`. */
+export async function revokeKey(data: string, name: string): Promise<void> {
+  await underLock(data, () => {
+    const entries = readEntries(data) ?? [];
+    const rest = entries.filter((entry) => entry.name !== name);
+    if (rest.length === entries.length)
+      throw new AuditdError(
+        'key_unknown',
+        `There is no key named "${name}". There are: ${entries.map((entry) => entry.name).join(', ') || 'none'}.`,
+      );
+    writeEntries(data, rest);
+  });
+}
+
+/** Answers whose key it is. */
+export interface Keys {
+  /** The key's entry, or undefined when nobody made it. Takes equally long for every key that is not there. */
+  find(key: string): KeyEntry | undefined;
+}
+
+/**
+ * Keys of a data directory, read again within a second after keys.json changed. A file that became unreadable or
+ * invalid keeps the keys that were known, and is reported through `onError` once for each change.
+ *
+ * @throws AuditdError `secret_file_readable` or `keys_file_invalid` at the first reading.
+ */
+export function openKeys(
+  data: string,
+  options: { clock?: () => number; onError?: (error: unknown) => void } = {},
+): Keys {
+  const clock = options.clock ?? Date.now;
+  const fingerprint = (): string => {
+    const stat = statSync(keysPath(data), { throwIfNoEntry: false, bigint: true });
+    return stat === undefined ? 'none' : `${stat.ino} ${stat.mtimeNs} ${stat.ctimeNs} ${stat.size}`;
+  };
+  const read = (): { entry: KeyEntry; hash: Buffer }[] =>
+    (readEntries(data) ?? []).map((entry) => ({ entry, hash: Buffer.from(entry.hash, 'hex') }));
+  // The fingerprint is taken before the content: a change in between is read once more, never missed.
+  let seen = fingerprint();
+  let known = read();
+  let checkedAt = clock();
+  return {
+    find(key) {
+      const now = clock();
+      if (now - checkedAt >= reloadIntervalMs || now < checkedAt) {
+        checkedAt = now;
+        try {
+          const current = fingerprint();
+          if (current !== seen) {
+            seen = current;
+            known = read();
+          }
+        } catch (error) {
+          options.onError?.(error);
+        }
+      }
+      if (key.length > keyLengthLimit) return undefined;
+      const hash = digest(key);
+      let found: KeyEntry | undefined;
+      // No early end: the time says nothing about which key, or how much of one, was right.
+      for (const each of known) if (timingSafeEqual(each.hash, hash)) found = each.entry;
+      return found;
+    },
+  };
+}
