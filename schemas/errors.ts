@@ -19,6 +19,106 @@ export const errorCatalogue = {
     retriable: true,
     mend: 'Wait until records were delivered, free disk space, or raise the limit that is named.',
   },
+  store_unavailable: {
+    retriable: true,
+    mend: 'Look at free disk space and memory; the same action is tried again.',
+  },
+  store_refused_block: {
+    retriable: false,
+    mend: 'The store cannot take this block as it is: bring store and program to the same version.',
+  },
+  store_inconsistent: {
+    retriable: false,
+    mend: 'The table holds other rows of this range than were inserted: find out who else writes to it.',
+  },
+  query_refused: {
+    retriable: false,
+    mend: 'Send one read-only statement without SETTINGS, FORMAT, INTO OUTFILE and functions that reach outside the store.',
+  },
+  query_failed: {
+    retriable: false,
+    mend: 'Mend the SQL as the message says.',
+  },
+  query_limit: {
+    retriable: false,
+    mend: 'Ask for less (a shorter time, fewer columns, a LIMIT), or raise the limit that is named.',
+  },
+  query_busy: {
+    retriable: true,
+    mend: 'Wait until other queries have ended.',
+  },
+  query_aborted: {
+    retriable: false,
+    mend: 'The caller ended the query.',
+  },
+  secret_file_readable: {
+    retriable: false,
+    mend: 'Run chmod 600 on the file that is named, and replace the key if others may have read it.',
+  },
+  keys_file_invalid: {
+    retriable: false,
+    mend: 'Mend the entry of keys.json that is named, or delete keys.json and start again.',
+  },
+  keys_file_busy: {
+    retriable: true,
+    mend: 'Wait for the process that is named, or end it.',
+  },
+  key_name_taken: {
+    retriable: false,
+    mend: 'Choose another name, or revoke that key first: mcp-auditd keys revoke NAME.',
+  },
+  key_name_invalid: {
+    retriable: false,
+    mend: 'Use 1 to 256 letters, digits or any of _ . @ : - in names of keys and tenants.',
+  },
+  key_unknown: {
+    retriable: false,
+    mend: 'mcp-auditd keys list shows the names.',
+  },
+  keys_limit_reached: {
+    retriable: false,
+    mend: 'Revoke keys that nobody uses: mcp-auditd keys revoke NAME.',
+  },
+  key_missing: {
+    retriable: false,
+    mend: 'Send the header authorization: Bearer KEY; mcp-auditd keys create makes a key.',
+  },
+  key_role_wrong: {
+    retriable: false,
+    mend: 'Use a key of the role that is named: mcp-auditd keys create --role ROLE.',
+  },
+  content_type_wrong: {
+    retriable: false,
+    mend: 'Send content-type: application/x-ndjson with one event a line, and no content-encoding or gzip.',
+  },
+  body_invalid: {
+    retriable: false,
+    mend: 'Send one JSON object a line; with content-encoding: gzip, a complete gzip stream.',
+  },
+  body_too_large: {
+    retriable: false,
+    mend: 'Send smaller requests: the limit that was passed is named.',
+  },
+  body_too_slow: {
+    retriable: true,
+    mend: 'Send the whole request within the time that is named.',
+  },
+  line_too_long: {
+    retriable: false,
+    mend: 'Truncate bodies in the emitter, and set truncated.',
+  },
+  rate_limited: {
+    retriable: true,
+    mend: 'Send again after the seconds in Retry-After, or raise gateway.eventsPerSecond.',
+  },
+  gateway_busy: {
+    retriable: true,
+    mend: 'Send again after the seconds in Retry-After.',
+  },
+  stream_unwritable: {
+    retriable: true,
+    mend: 'Look for a full disk or an unreachable broker: mcp-auditd status. Then send again.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

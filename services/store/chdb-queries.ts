@@ -1,0 +1,260 @@
+import type { Session } from 'chdb';
+import type { ChdbNodeEngine } from 'chdb/durable/node';
+import { AuditdError } from '../../schemas/errors.js';
+import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
+import type { QueryLimits, QueryOptions } from './store.js';
+
+/**
+ * Users' queries on the engine in process. Each runs in a session of its own that is thrown away afterwards (0.3 ms):
+ * settings stick to a session, so limits and `readonly` are set on one that nobody else will use, and the engine allows
+ * one open stream a session.
+ */
+
+export const defaultLimits: QueryLimits = {
+  timeMs: 30_000,
+  memoryBytes: 2 * 1024 ** 3,
+  resultRows: 10_000_000,
+  resultBytes: 1024 ** 3,
+};
+
+/**
+ * Each running query keeps one of libuv's four threads busy while the engine computes; two leave the others to inserts
+ * and files. Those that wait cost a closure each.
+ */
+const maxRunning = 2;
+const maxWaiting = 32;
+
+/** A result that cannot be streamed is held whole, so it has this limit even where resultBytes allows more: 64 MiB. */
+const maxBufferedBytes = 64 * 1024 ** 2;
+
+/** Formats whose pieces can be put one after another. The engine writes each piece as a document of its own. */
+const streamableFormats: ReadonlySet<string> = new Set([
+  'JSONEachRow',
+  'JSONStringsEachRow',
+  'JSONCompactEachRow',
+  'JSONCompactStringsEachRow',
+  'CSV',
+  'TSV',
+  'TabSeparated',
+  'TSVRaw',
+  'TabSeparatedRaw',
+  'RowBinary',
+  'Native',
+  'LineAsString',
+]);
+
+/** ClickHouse codes that say that a limit was met: time, rows or bytes of the result, memory. */
+const limitCodes: ReadonlySet<number> = new Set([158, 159, 160, 241, 307, 396]);
+
+export class ChdbQueries {
+  private running = 0;
+  private readonly waiting: (() => void)[] = [];
+  private tableFunctions: ReadonlySet<string> | undefined;
+  /** Two queries with parameters at a time would read each other's (chdb 3.4.0), so their starts take turns. */
+  private lastStart: Promise<unknown> = Promise.resolve();
+  private readonly drained = new Set<Promise<unknown>>();
+  private closed = false;
+
+  constructor(
+    private readonly reader: Session,
+    private readonly classifier: ChdbNodeEngine,
+    private readonly openSession: () => Session,
+  ) {}
+
+  async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
+    const limits = { ...defaultLimits, ...options.limits };
+    if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(options.format)) {
+      throw new AuditdError('query_refused', `${JSON.stringify(options.format)} is no name of a format`);
+    }
+    await this.enter(options.signal);
+    let session: Session | undefined;
+    try {
+      throwIfAborted(options.signal);
+      session = this.openSession();
+      const ast = await this.parse(sql, options);
+      await session.queryAsync(settingsOf(limits));
+      const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
+      if (canStream) yield* this.stream(session, sql, options, limits);
+      else yield* this.buffer(session, sql, options, limits);
+    } catch (error) {
+      throw queryError(error);
+    } finally {
+      this.leave(session);
+    }
+  }
+
+  /** Judges the statement before anything of it runs, and returns its AST. */
+  private async parse(sql: string, options: QueryOptions): Promise<string> {
+    const { statementCount, queryClass } = await this.classifier.analyze(sql, 'default');
+    const ast = await this.start(() => this.ask(this.reader, `EXPLAIN AST ${sql}`, 'TSVRaw', options));
+    const text = Buffer.from(ast.bytes()).toString();
+    if (statementCount !== 1) {
+      throw new AuditdError('query_refused', `expected one statement, found ${statementCount}`);
+    }
+    // 0 is the engine's word for a statement that only reads and leaves no trace, INTO OUTFILE included.
+    if (queryClass !== 0) throw new AuditdError('query_refused', 'the statement does more than read');
+    this.tableFunctions ??= await this.readTableFunctions();
+    const refusal = refusalOf(text, this.tableFunctions);
+    if (refusal) throw new AuditdError('query_refused', refusal);
+    if (namesFormat(text)) {
+      throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
+    }
+    return text;
+  }
+
+  private async readTableFunctions(): Promise<ReadonlySet<string>> {
+    const result = await this.reader.queryAsync(selectTableFunctions, { format: 'TSVRaw' });
+    return outsideTableFunctions(result.text().trim().split('\n'));
+  }
+
+  private ask(session: Session, sql: string, format: string, { parameters }: QueryOptions) {
+    return parameters ? session.queryBindAsync(sql, parameters, { format }) : session.queryAsync(sql, { format });
+  }
+
+  private start<T>(action: () => Promise<T> | T): Promise<T> {
+    const turn = this.lastStart.then(action);
+    this.lastStart = turn.then(
+      () => undefined,
+      () => undefined,
+    );
+    return turn;
+  }
+
+  private async *stream(
+    session: Session,
+    sql: string,
+    { format, parameters, signal }: QueryOptions,
+    limits: QueryLimits,
+  ): AsyncGenerator<Uint8Array> {
+    const stream = await this.start(() =>
+      parameters ? session.queryStreamBind(sql, parameters, { format }) : session.queryStream(sql, { format }),
+    );
+    // The engine's own clock stops while the reader of the result takes its time; this one does not.
+    const endsAt = performance.now() + limits.timeMs;
+    const chunks = stream[Symbol.asyncIterator]();
+    let bytes = 0;
+    try {
+      for (;;) {
+        const next = await this.unlessAborted(chunks.next(), signal);
+        if (next.done) return;
+        bytes += next.value.numBytes;
+        if (bytes > limits.resultBytes) throw limitError(`the result is longer than ${limits.resultBytes} bytes`);
+        yield next.value.raw();
+        if (performance.now() > endsAt) throw limitError(`the query took longer than ${limits.timeMs} ms`);
+      }
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  private async *buffer(
+    session: Session,
+    sql: string,
+    options: QueryOptions,
+    limits: QueryLimits,
+  ): AsyncGenerator<Uint8Array> {
+    const result = await this.unlessAborted(
+      this.start(() => this.ask(session, sql, options.format, options)),
+      options.signal,
+    );
+    const bytes = result.bytes();
+    const most = Math.min(limits.resultBytes, maxBufferedBytes);
+    if (bytes.length > most) {
+      throw limitError(`the result is longer than ${most} bytes; JSONEachRow, CSV and TSV are streamed`);
+    }
+    if (bytes.length > 0) yield bytes;
+  }
+
+  /** An abort rejects at once; the engine is left to finish its step, which `leave` waits for. */
+  private async unlessAborted<T>(step: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    this.drained.add(step);
+    const forget = () => this.drained.delete(step);
+    step.then(forget, forget);
+    if (!signal) return step;
+    let abort: (() => void) | undefined;
+    try {
+      return await Promise.race([
+        step,
+        new Promise<never>((_resolve, reject) => {
+          abort = () => reject(abortedError());
+          if (signal.aborted) abort();
+          else signal.addEventListener('abort', abort, { once: true });
+        }),
+      ]);
+    } finally {
+      if (abort) signal.removeEventListener('abort', abort);
+    }
+  }
+
+  private async enter(signal: AbortSignal | undefined): Promise<void> {
+    if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
+    if (this.running < maxRunning) {
+      this.running++;
+      return;
+    }
+    if (this.waiting.length >= maxWaiting) {
+      throw new AuditdError('query_busy', `${maxRunning} queries run and ${maxWaiting} wait`);
+    }
+    await new Promise<void>((resolve, reject) => {
+      const abort = () => {
+        this.waiting.splice(this.waiting.indexOf(admit), 1);
+        reject(abortedError());
+      };
+      const admit = () => {
+        signal?.removeEventListener('abort', abort);
+        // The place is handed on, so `running` stays as it is.
+        resolve();
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      this.waiting.push(admit);
+    });
+  }
+
+  private leave(session: Session | undefined): void {
+    // close() waits inside chdb for what still runs on the session.
+    session?.close();
+    const next = this.waiting.shift();
+    if (next) next();
+    else this.running--;
+  }
+
+  /** Waits for the engine's steps that outlived their queries. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await Promise.allSettled(this.drained);
+  }
+}
+
+function settingsOf(limits: QueryLimits): string {
+  const settings = [
+    `max_execution_time = ${limits.timeMs / 1000}`,
+    "timeout_overflow_mode = 'throw'",
+    `max_memory_usage = ${limits.memoryBytes}`,
+    `max_result_rows = ${limits.resultRows}`,
+    `max_result_bytes = ${limits.resultBytes}`,
+    "result_overflow_mode = 'throw'",
+    // Last: nothing can be set after it.
+    'readonly = 1',
+  ];
+  return `SET ${settings.join(', ')}`;
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortedError();
+}
+
+function abortedError(): AuditdError {
+  return new AuditdError('query_aborted', 'the query was ended by its caller');
+}
+
+function limitError(message: string): AuditdError {
+  return new AuditdError('query_limit', message);
+}
+
+function queryError(error: unknown): Error {
+  if (error instanceof AuditdError) return error;
+  const { message } = error as Error;
+  const code = Number(/^Code: (\d+)/.exec(message)?.[1] ?? 0);
+  if (code === 164) return new AuditdError('query_refused', message, { cause: error });
+  return new AuditdError(limitCodes.has(code) ? 'query_limit' : 'query_failed', message, { cause: error });
+}

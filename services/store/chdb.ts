@@ -1,0 +1,238 @@
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Session } from 'chdb';
+import type { ChdbNodeEngine } from 'chdb/durable/node';
+import { AuditdError } from '../../schemas/errors.js';
+import { ChdbQueries } from './chdb-queries.js';
+import { applyMigrations, type MigrationTarget, readMigrations } from './migrations.js';
+import {
+  countRange,
+  defaultRetention,
+  idsPerQuery,
+  insertSettings,
+  type Retention,
+  retentionChanges,
+  selectHighestOffsets,
+  selectStoredIds,
+  selectUsage,
+  tableColumns,
+} from './statements.js';
+import type { InsertBatch, QueryOptions, RecordTable, Store } from './store.js';
+
+/**
+ * The store in this process: ClickHouse's engine from the npm package `chdb`, loaded when a store is opened. One process
+ * holds a directory. Inserts go one by one through one session, the store's own reads through another, and each query
+ * of a user through a session of its own.
+ *
+ * Durability: a block becomes a part by one rename, projections included, so SIGKILL leaves it whole or absent. The
+ * tables ask for fsync after insert and merge, because after a power loss the highest offset must not be there without
+ * the rows below it.
+ */
+export interface ChdbStoreOptions extends Partial<Retention> {
+  /** Where the engine keeps its files; made with mode 0700 when it is not there. */
+  readonly directory: string;
+}
+
+/**
+ * Opens the engine on a directory. Throws `data_directory_held` when another process has it open. `migrate` must have
+ * run once before anything is inserted.
+ */
+export async function openChdbStore(options: ChdbStoreOptions): Promise<Store> {
+  const { directory } = options;
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { Session, drainPending } = await import('chdb');
+  const { ChdbNodeEngine } = await import('chdb/durable/node');
+  const open = (): Session => {
+    try {
+      return new Session(directory);
+    } catch (error) {
+      throw connectionError(directory, error);
+    }
+  };
+  const writer = open();
+  const reader = open();
+  // A connection that only parses: the engine's own answer to "how many statements, and do they only read".
+  const classifier = new ChdbNodeEngine();
+  await classifier.start({ dataPath: directory, backupsAllowedPath: directory });
+  return new ChdbStore(directory, { ...defaultRetention, ...withoutUndefined(options) }, writer, reader, classifier, {
+    openSession: open,
+    drainPending,
+  });
+}
+
+function withoutUndefined(options: Partial<Retention>): Partial<Retention> {
+  const { retentionDays, bodyRetentionDays } = options;
+  return {
+    ...(retentionDays === undefined ? {} : { retentionDays }),
+    ...(bodyRetentionDays === undefined ? {} : { bodyRetentionDays }),
+  };
+}
+
+/** The engine only says that it could not connect; who holds the directory stands in its status file. */
+function connectionError(directory: string, cause: unknown): Error {
+  const status = join(directory, 'status');
+  const holder = existsSync(status) ? /PID: (\d+)/.exec(readFileSync(status, 'utf8'))?.[1] : undefined;
+  if (holder && Number(holder) !== process.pid && existsSync(`/proc/${holder}`)) {
+    return new AuditdError('data_directory_held', `process ${holder} has the store in ${directory} open`, { cause });
+  }
+  const message = `the engine cannot open ${directory}: ${cause instanceof Error ? cause.message : cause}`;
+  return new AuditdError('store_unavailable', message, { cause });
+}
+
+interface Engine {
+  openSession(): Session;
+  drainPending(): Promise<void>;
+}
+
+/** ClickHouse codes that say that the block is at fault, so that sending it again is of no use. */
+const blockErrorCodes: ReadonlySet<number> = new Set([
+  6, 10, 16, 20, 25, 27, 32, 33, 41, 47, 53, 69, 70, 117, 128, 131, 252, 321, 349, 374, 636,
+]);
+
+class ChdbStore implements Store, MigrationTarget {
+  private readonly queries: ChdbQueries;
+  private readonly insertDirectory: string;
+  /** Inserts run one after another: blocks of one partition must, and the engine gains nothing from more on few cores. */
+  private lastInsert: Promise<unknown> = Promise.resolve();
+  private insertNumber = 0;
+  private closed = false;
+
+  constructor(
+    directory: string,
+    private readonly retention: Retention,
+    private readonly writer: Session,
+    private readonly reader: Session,
+    private readonly classifier: ChdbNodeEngine,
+    private readonly engine: Engine,
+  ) {
+    this.queries = new ChdbQueries(reader, classifier, () => engine.openSession());
+    // Blocks on their way; what a killed process left there was never acknowledged.
+    this.insertDirectory = join(directory, 'blocks');
+    rmSync(this.insertDirectory, { recursive: true, force: true });
+    mkdirSync(this.insertDirectory, { mode: 0o700 });
+  }
+
+  async execute(statement: string): Promise<void> {
+    await this.writer.queryAsync(statement);
+  }
+
+  async select(query: string): Promise<readonly Record<string, unknown>[]> {
+    const result = await this.reader.queryAsync(query, { format: 'JSONEachRow' });
+    const text = result.text().trimEnd();
+    return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  async migrate(): Promise<{ applied: string[] }> {
+    const applied = await applyMigrations(this, readMigrations());
+    const tables = await this.select(
+      "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase() AND name IN ('calls', 'dead')",
+    );
+    const definitions = new Map<string, string>();
+    for (const { name } of tables) {
+      // SHOW CREATE prints one clause a line, which system.tables does not.
+      const [row] = await this.select(`SHOW CREATE TABLE ${name}`);
+      definitions.set(String(name), String(row?.statement ?? ''));
+    }
+    for (const change of retentionChanges(definitions, this.retention)) await this.execute(change);
+    return { applied };
+  }
+
+  insert(batch: InsertBatch): Promise<void> {
+    const turn = this.lastInsert.then(() => this.insertNow(batch));
+    this.lastInsert = turn.catch(() => undefined);
+    return turn;
+  }
+
+  private async insertNow(batch: InsertBatch): Promise<void> {
+    if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
+    const path = join(this.insertDirectory, `${++this.insertNumber}.native`);
+    let failure: unknown;
+    try {
+      await writeFile(path, batch.block);
+      const columns = tableColumns[batch.table].join(', ');
+      const source = `file(${quoted(path)}, Native)`;
+      await this.execute(
+        `INSERT INTO ${batch.table} (${columns}) SELECT ${columns} FROM ${source} SETTINGS ${insertSettings}`,
+      );
+    } catch (error) {
+      failure = error;
+    } finally {
+      await unlink(path).catch(() => undefined);
+    }
+    await this.verify(batch, failure);
+  }
+
+  /** Whether the insert went well or not, what counts is what the table holds. */
+  private async verify(batch: InsertBatch, failure: unknown): Promise<void> {
+    let stored: number;
+    try {
+      const [row] = await this.select(countRange(batch));
+      stored = Number(row?.rows);
+    } catch (error) {
+      throw new AuditdError('store_unavailable', `cannot read back: ${messageOf(error)}`, { cause: failure ?? error });
+    }
+    if (stored === batch.rows) return;
+    const { table, partition, firstOffset, lastOffset, rows } = batch;
+    const range = `${table}, partition ${partition}, offsets ${firstOffset} to ${lastOffset}`;
+    if (stored === 0 && failure !== undefined) {
+      const code = blockErrorCodes.has(codeOf(failure)) ? 'store_refused_block' : 'store_unavailable';
+      throw new AuditdError(code, `${range}: ${messageOf(failure)}`, { cause: failure });
+    }
+    throw new AuditdError('store_inconsistent', `${range}: ${rows} rows were inserted, ${stored} are there`, {
+      cause: failure,
+    });
+  }
+
+  async highestOffsets(table: RecordTable): Promise<Map<number, number>> {
+    const rows = await this.select(selectHighestOffsets(table));
+    return new Map(rows.map(({ partition, offset }) => [Number(partition), Number(offset)]));
+  }
+
+  async storedEventIds(ids: readonly string[]): Promise<Set<string>> {
+    const stored = new Set<string>();
+    for (let start = 0; start < ids.length; start += idsPerQuery) {
+      const rows = await this.select(selectStoredIds(ids.slice(start, start + idsPerQuery)));
+      for (const { id } of rows) stored.add(String(id));
+    }
+    return stored;
+  }
+
+  query(sql: string, options: QueryOptions): AsyncIterable<Uint8Array> {
+    return this.queries.run(sql, options);
+  }
+
+  async usage(): Promise<{ tables: { table: string; rows: number; bytes: number }[] }> {
+    const rows = await this.select(selectUsage);
+    return {
+      tables: rows.map(({ table, rows: count, bytes }) => ({
+        table: String(table),
+        rows: Number(count),
+        bytes: Number(bytes),
+      })),
+    };
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.lastInsert;
+    await this.queries.close();
+    await this.classifier.close();
+    this.reader.close();
+    this.writer.close();
+    await this.engine.drainPending();
+  }
+}
+
+function quoted(text: string): string {
+  return `'${text.replace(/[\\']/g, '\\$&')}'`;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function codeOf(error: unknown): number {
+  return (error as { clickhouseCode?: number }).clickhouseCode ?? 0;
+}
