@@ -119,6 +119,38 @@ export const errorCatalogue = {
     retriable: true,
     mend: 'Look for a full disk or an unreachable broker: mcp-auditd status. Then send again.',
   },
+  configuration_invalid: {
+    retriable: false,
+    mend: 'Mend what is named; mcp-auditd config schema and docs/configuration.md list every key.',
+  },
+  address_taken: {
+    retriable: true,
+    mend: 'Stop what listens there, or give another address with --listen; port 0 takes a free one.',
+  },
+  daemon_unreachable: {
+    retriable: true,
+    mend: 'See what mcp-auditd status says; start the daemon with mcp-auditd up.',
+  },
+  daemon_needed: {
+    retriable: false,
+    mend: 'Start it with mcp-auditd up.',
+  },
+  request_invalid: {
+    retriable: false,
+    mend: 'Mend the part of the request that is named.',
+  },
+  tail_clients_limit: {
+    retriable: true,
+    mend: 'Close another tail first.',
+  },
+  argument_invalid: {
+    retriable: false,
+    mend: 'mcp-auditd COMMAND --help shows what it takes.',
+  },
+  package_missing: {
+    retriable: false,
+    mend: 'Run npm ci in the clone.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;
