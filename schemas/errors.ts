@@ -151,6 +151,14 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'Run npm ci in the clone.',
   },
+  stream_overloaded: {
+    retriable: true,
+    mend: 'Send again after a moment; if it lasts, the disk under the data directory is too slow for the load.',
+  },
+  stream_partitions_fixed: {
+    retriable: false,
+    mend: 'Configure the number of partitions the stream was made with, or begin with an empty data directory.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

@@ -76,7 +76,7 @@ export class SegmentLog extends SegmentReader {
   private totalBytes = 0;
   private active: Segment | undefined;
   private descriptor = -1;
-  private buffer = Buffer.allocUnsafeSlow(restingBufferBytes);
+  private buffer = Buffer.alloc(0);
   /** True after a failed append whose bytes could not be taken back yet. */
   private hasLeftover = false;
   private readonly unsynced = new Set<Segment>();
@@ -125,7 +125,7 @@ export class SegmentLog extends SegmentReader {
       room = frameHeaderBytes;
       for (const record of records) room += frameHeaderBytes + recordHeaderBytes + Buffer.byteLength(record);
       if (room > maxAppendBytes) throw tooLarge(`an append of ${room} bytes`, maxAppendBytes);
-      if (room > this.buffer.length) this.buffer = Buffer.allocUnsafeSlow(room);
+      if (room > this.buffer.length) this.buffer = Buffer.allocUnsafeSlow(Math.max(room, restingBufferBytes));
     }
     const { buffer } = this;
     let frameAt = 0;
