@@ -1,0 +1,238 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import type { ActorSource } from './actor.js';
+import { LineSplitter, maxLineBytes } from './lines.js';
+import { isObject, type MessageContext } from './messages.js';
+import { type Direction, ObservedConnection, Observer, Unrecorded } from './observe.js';
+import { Recorder, type RecorderOptions } from './recorder.js';
+
+export interface WrapOptions {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+  readonly recorderOptions: RecorderOptions;
+  readonly actor?: ActorSource;
+  /** The client's side. Default: this process's own streams. */
+  readonly stdin?: Readable;
+  readonly stdout?: Writable;
+  /** Where a command that cannot be started is reported; the server's own stderr is inherited. */
+  readonly stderr?: Writable;
+}
+
+const forwardedSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Shells' codes (POSIX 2.8.2): not found, found but not executable, and 128 + n for a death by signal n. */
+const exitNotFound = 127;
+const exitNotExecutable = 126;
+const exitSignalBase = 128;
+
+/** What a server wrote just before it exited is in the pipe already and takes milliseconds to read. */
+const lastOutputWaitMs = 1_000;
+
+const stdioContext: MessageContext = { header: () => undefined, headers: {}, http: false };
+
+/**
+ * Runs a stdio MCP server as a child and passes everything on: the very bytes in both directions, with backpressure,
+ * signals, the end of input, stderr. A copy is cut into lines, parsed and recorded before the bytes go on.
+ * @returns the exit code to leave with: the server's own, 128 + n when signal n ended it, 127 or 126 when it could not
+ * be started.
+ */
+export async function runWrap(options: WrapOptions): Promise<number> {
+  const recorder = Recorder.open(options.recorderOptions);
+  const observer = new Observer(recorder, options.recorderOptions.failClosed === true);
+  const connection = new ObservedConnection(observer, {
+    transport: 'stdio',
+    actor: options.actor,
+    server: { name: options.recorderOptions.name ?? '', version: '' },
+  });
+  try {
+    return await passThrough(options, observer, connection);
+  } finally {
+    connection.closed();
+    await recorder.close();
+  }
+}
+
+async function passThrough(options: WrapOptions, observer: Observer, connection: ObservedConnection): Promise<number> {
+  const { stdin = process.stdin, stdout = process.stdout, stderr = process.stderr } = options;
+  const child = spawn(options.command, options.args, {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: options.env ?? process.env,
+    windowsHide: true,
+  });
+  const started = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+    child.once('spawn', () => resolve(undefined));
+    child.once('error', resolve);
+  });
+  if (started !== undefined) {
+    const notFound = started.code === 'ENOENT';
+    const reason = notFound ? 'there is no such command' : started.message;
+    stderr.write(`mcp-auditd wrap: cannot start ${options.command}: ${reason}\n`);
+    return notFound ? exitNotFound : exitNotExecutable;
+  }
+  const stopForwardingSignals = forwardSignals(child);
+  // Writing to a peer that has gone fails; that it has gone is learnt from its exit, or from the end of its input.
+  child.stdin!.on('error', () => {});
+  child.on('error', () => {});
+
+  const upward = new Passage('client_to_server', observer, connection, stdout);
+  const downward = new Passage('server_to_client', observer, connection, stdout);
+  forward(stdin, child.stdin!, upward, () => child.stdin!.end());
+  const delivered = new Promise<void>((resolve) => {
+    forward(child.stdout!, stdout, downward, resolve);
+  });
+  // The client no longer reads: the server meets the same broken pipe as it would without us.
+  stdout.once('error', () => child.stdout!.destroy());
+
+  const exitCode = await new Promise<number>((resolve) => {
+    child.once('exit', (code, signal) => {
+      resolve(code ?? exitSignalBase + (constants.signals[signal as NodeJS.Signals] ?? 0));
+    });
+  });
+  // The server's last answers may still be in the pipe; a grandchild that holds it open must not keep us.
+  let timer: NodeJS.Timeout | undefined;
+  const waited = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, lastOutputWaitMs);
+  });
+  await Promise.race([delivered, waited]);
+  clearTimeout(timer);
+  stopForwardingSignals();
+  stdin.pause();
+  if (!stdout.destroyed) await new Promise<void>((resolve) => stdout.write('', () => resolve()));
+  return exitCode;
+}
+
+/** Passes bytes on chunk by chunk, stops reading while the other side is slow, and forgets them once it is gone. */
+function forward(source: Readable, sink: Writable, passage: Passage, ended: () => void): void {
+  const resume = (): void => {
+    source.resume();
+  };
+  sink.on('drain', resume);
+  sink.on('close', resume);
+  source.on('data', (chunk: Buffer) => {
+    for (const bytes of passage.push(chunk)) {
+      if (!sink.destroyed && !sink.write(bytes)) source.pause();
+    }
+  });
+  source.once('error', () => {});
+  source.once('close', () => {
+    sink.off('drain', resume);
+    sink.off('close', resume);
+    for (const bytes of passage.end()) if (!sink.destroyed) sink.write(bytes);
+    ended();
+  });
+  source.once('end', () => source.destroy());
+}
+
+function forwardSignals(child: ChildProcess): () => void {
+  const forwarders = forwardedSignals.map((signal) => {
+    const pass = (): void => {
+      child.kill(signal);
+    };
+    process.on(signal, pass);
+    return { signal, pass };
+  });
+  return () => {
+    for (const { signal, pass } of forwarders) process.off(signal, pass);
+  };
+}
+
+/**
+ * One direction: takes chunks, records the lines that end in them, and gives back what may go on. That is the chunk
+ * itself, at once; only with failClosed is an unfinished line held, as it may have to be refused.
+ */
+export class Passage {
+  readonly #direction: Direction;
+  readonly #observer: Observer;
+  readonly #connection: ObservedConnection;
+  readonly #client: Writable;
+  readonly #splitter: LineSplitter;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #refused: Unrecorded | undefined;
+  #message: unknown;
+
+  constructor(direction: Direction, observer: Observer, connection: ObservedConnection, client: Writable) {
+    this.#direction = direction;
+    this.#observer = observer;
+    this.#connection = connection;
+    this.#client = client;
+    this.#splitter = new LineSplitter((line) => this.#observe(line));
+  }
+
+  push(chunk: Buffer): Buffer[] {
+    if (!this.#observer.failClosed) {
+      this.#splitter.push(chunk);
+      return [chunk];
+    }
+    const passed: Buffer[] = [];
+    let start = 0;
+    while (start < chunk.length) {
+      const end = chunk.indexOf(0x0a, start) + 1 || chunk.length;
+      const piece = chunk.subarray(start, end);
+      this.#hold(piece);
+      this.#splitter.push(piece);
+      if (piece[piece.length - 1] === 0x0a) passed.push(...this.#release());
+      start = end;
+    }
+    return passed;
+  }
+
+  end(): Buffer[] {
+    this.#splitter.end();
+    return this.#release();
+  }
+
+  #hold(piece: Buffer): void {
+    this.#heldBytes += piece.length;
+    // The splitter no longer keeps such a line either: it cannot be recorded, and will be refused when it ends.
+    if (this.#heldBytes > maxLineBytes + 1) this.#held = [];
+    else this.#held.push(piece);
+  }
+
+  #release(): Buffer[] {
+    const passed = this.#refused === undefined ? this.#held : [];
+    if (this.#refused !== undefined) this.#refuse(this.#refused);
+    this.#held = [];
+    this.#heldBytes = 0;
+    this.#refused = undefined;
+    this.#message = undefined;
+    return passed;
+  }
+
+  #observe(line: Buffer | undefined): void {
+    try {
+      if (line === undefined) {
+        const reason = `a line of more than ${maxLineBytes} bytes`;
+        this.#connection.invalid(this.#direction, reason, stdioContext);
+        if (this.#observer.failClosed) throw new Unrecorded(reason);
+        return;
+      }
+      const text = line.toString();
+      if (text.trim() === '') return;
+      try {
+        this.#message = JSON.parse(text);
+      } catch {
+        this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext);
+        return;
+      }
+      this.#connection.observe(this.#direction, this.#message, stdioContext);
+    } catch (error) {
+      if (error instanceof Unrecorded) this.#refused = error;
+    }
+  }
+
+  /** Answers in the server's place: each call of the line that was held back, whichever way it went. */
+  #refuse(reason: Unrecorded): void {
+    const messages = Array.isArray(this.#message) ? this.#message : [this.#message];
+    for (const message of messages) {
+      const id = isObject(message) ? message.id : null;
+      const answered =
+        this.#direction === 'server_to_client' ? !isObject(message) || message.method === undefined : true;
+      if (id === undefined || !answered) continue;
+      const answer = { jsonrpc: '2.0', id, error: { code: -32603, message: reason.message } };
+      this.#client.write(`${JSON.stringify(answer)}\n`);
+    }
+  }
+}
