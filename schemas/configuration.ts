@@ -48,14 +48,14 @@ export const configurationSchema = z.strictObject({
           partitions: z
             .int()
             .min(1)
-            .max(64)
-            .default(4)
-            .describe('Partitions of each topic, fixed when the data directory is made.'),
+            .max(256)
+            .optional()
+            .describe('Partitions of each topic, fixed when the data directory is made. Then 1, unless said.'),
           durability: z
-            .enum(['power_loss', 'kill'])
-            .default('power_loss')
+            .enum(['fsync', 'kernel'])
+            .default('fsync')
             .describe(
-              'What an acknowledged event survives. power_loss: fsync before the answer. kill: handed to the kernel, so only SIGKILL of every process is survived.',
+              'What an acknowledged event survives. fsync: also the loss of power. kernel: SIGKILL of every process only.',
             ),
           retention_days: count()
             .default(7)

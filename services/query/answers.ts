@@ -1,0 +1,48 @@
+/** What every route of this room shares: who may read, and how an error is told. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
+import type { Keys } from '../access/keys.js';
+
+/** HTTP status of the errors that a reader can meet; anything else is 500. */
+const statuses: Partial<Record<ErrorCode, number>> = {
+  key_missing: 401,
+  key_role_wrong: 403,
+  query_refused: 403,
+  query_failed: 400,
+  request_invalid: 400,
+  query_limit: 422,
+  query_busy: 503,
+  tail_clients_limit: 503,
+  store_unavailable: 503,
+};
+
+/** Throws `key_missing` or `key_role_wrong` unless the request carries a key with the role `read`. */
+export function requireReader(request: FastifyRequest, keys: Keys): void {
+  const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '');
+  const entry = match === null ? undefined : keys.find(match[1]!);
+  if (entry === undefined)
+    throw new AuditdError('key_missing', match === null ? 'The request has no key.' : 'Nobody knows this key.');
+  if (entry.role !== 'read')
+    throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
+}
+
+/** Answers `{"error": {"code", "message", "mend"}}` with the status that belongs to the code. */
+export function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  if (error instanceof AuditdError) {
+    const { code, message, mend } = error;
+    const status = statuses[code] ?? 500;
+    if (status === 503) void reply.header('retry-after', '1');
+    return reply.code(status).send({ error: { code, message, mend } });
+  }
+  const status = (error as { statusCode?: number }).statusCode;
+  if (status !== undefined && status < 500) {
+    const message = (error as Error).message;
+    return reply.code(status).send({
+      error: { code: 'request_invalid', message, mend: 'Mend the part of the request that is named.' },
+    });
+  }
+  request.log.error({ err: error }, 'a request failed');
+  return reply.code(500).send({
+    error: { code: 'internal', message: 'The daemon failed at this request.', mend: 'Its log says why.' },
+  });
+}

@@ -1,0 +1,37 @@
+/** The query room: SQL, tail and status over HTTP, for keys with the role `read`. */
+import type { FastifyInstance } from 'fastify';
+import type { Keys } from '../access/keys.js';
+import type { QueryLimits, Store } from '../store/store.js';
+import type { Stream } from '../stream/stream.js';
+import { answerError } from './answers.js';
+import { addQueryRoute } from './sql.js';
+import { addStatusRoute, type DaemonIdentity, Rate, type RoleReports } from './status.js';
+import { addTailRoute, Tail } from './tail.js';
+
+export interface QueryRoomOptions {
+  readonly store: Store;
+  readonly stream: Stream;
+  readonly keys: Keys;
+  /** The most that a request may ask for. */
+  readonly limits: QueryLimits;
+  readonly identity: DaemonIdentity;
+  readonly reports: RoleReports;
+}
+
+/**
+ * A fastify plugin with POST /v1/query, GET /v1/tail and GET /v1/status. Its tails end when the server begins to close,
+ * because a response that never ends would keep it from closing.
+ */
+export async function queryRoom(server: FastifyInstance, options: QueryRoomOptions): Promise<void> {
+  const { store, stream, keys, limits, identity, reports } = options;
+  const tail = new Tail(stream, (error) => server.log.error({ err: error }, 'the tail ended'));
+  const rate = new Rate(stream, Date.now);
+  server.setErrorHandler(answerError);
+  addQueryRoute(server, store, keys, limits);
+  addTailRoute(server, tail, keys);
+  addStatusRoute(server, { keys, stream, store, identity, reports, rate, tailClients: () => tail.clientCount });
+  server.addHook('preClose', async () => {
+    rate.stop();
+    await tail.close();
+  });
+}

@@ -1,0 +1,83 @@
+/** POST /v1/query: one read-only statement, its rows streamed as the store makes them. */
+import { Readable } from 'node:stream';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { AuditdError } from '../../schemas/errors.js';
+import type { Keys } from '../access/keys.js';
+import type { QueryLimits, Store } from '../store/store.js';
+import { requireReader } from './answers.js';
+
+/** Longest statement: 256 KiB hold an IN list of 6,000 ids. Parameters count to the body, which may be 1 MiB. */
+const maxStatementBytes = 256 * 1024;
+const maxBodyBytes = 1024 * 1024;
+/** 256 placeholders are far more than a person writes. */
+const maxParameters = 256;
+
+const limit = z.int().min(1).optional();
+const queryBody = z.strictObject({
+  sql: z.string().min(1).max(maxStatementBytes),
+  parameters: z
+    .record(z.string().regex(/^[A-Za-z_]\w{0,63}$/, 'expected the name of a placeholder'), z.string())
+    .refine((each) => Object.keys(each).length <= maxParameters, `expected at most ${maxParameters} parameters`)
+    .default({}),
+  format: z
+    .string()
+    .regex(/^[A-Za-z0-9]{1,64}$/, "expected one of ClickHouse's output formats, for example JSONEachRow")
+    .default('JSONEachRow'),
+  limits: z
+    .strictObject({ time_ms: limit, memory_bytes: limit, result_rows: limit, result_bytes: limit })
+    .default({} as never),
+});
+
+/** The smaller of what is asked for and what is allowed. */
+function within(asked: z.infer<typeof queryBody>['limits'], allowed: QueryLimits): QueryLimits {
+  return {
+    timeMs: Math.min(asked.time_ms ?? allowed.timeMs, allowed.timeMs),
+    memoryBytes: Math.min(asked.memory_bytes ?? allowed.memoryBytes, allowed.memoryBytes),
+    resultRows: Math.min(asked.result_rows ?? allowed.resultRows, allowed.resultRows),
+    resultBytes: Math.min(asked.result_bytes ?? allowed.resultBytes, allowed.resultBytes),
+  };
+}
+
+function contentType(format: string): string {
+  if (/^JSON\w*EachRow/.test(format)) return 'application/x-ndjson; charset=utf-8';
+  if (format.startsWith('JSON')) return 'application/json; charset=utf-8';
+  if (format.startsWith('CSV')) return 'text/csv; charset=utf-8';
+  if (/^(TSV|TabSeparated)/.test(format)) return 'text/tab-separated-values; charset=utf-8';
+  if (/^(Pretty|Markdown|Vertical|Values|XML)/.test(format)) return 'text/plain; charset=utf-8';
+  return 'application/octet-stream';
+}
+
+/**
+ * Adds the route. The body is `{sql, parameters?, format?, limits?: {time_ms, memory_bytes, result_rows, result_bytes}}`.
+ * An error before the first byte is an answer with its own status; one after it breaks the connection, so that half a
+ * result never looks whole. A client that leaves ends its query.
+ */
+export function addQueryRoute(server: FastifyInstance, store: Store, keys: Keys, allowed: QueryLimits): void {
+  server.post('/v1/query', { bodyLimit: maxBodyBytes }, async (request: FastifyRequest, reply: FastifyReply) => {
+    requireReader(request, keys);
+    const parsed = queryBody.safeParse(request.body);
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0]!;
+      throw new AuditdError('request_invalid', `${issue.path.join('.') || 'body'}: ${issue.message}`);
+    }
+    const { sql, parameters, format, limits } = parsed.data;
+    const left = new AbortController();
+    reply.raw.once('close', () => {
+      if (!reply.raw.writableFinished) left.abort();
+    });
+    const chunks = store
+      .query(sql, { format, parameters, limits: within(limits, allowed), signal: left.signal })
+      [Symbol.asyncIterator]();
+    const first = await chunks.next();
+    async function* rest(): AsyncGenerator<Uint8Array> {
+      try {
+        for (let next = first; !next.done; next = await chunks.next()) if (next.value.length > 0) yield next.value;
+      } finally {
+        await chunks.return?.();
+      }
+    }
+    void reply.header('content-type', contentType(format)).header('x-content-type-options', 'nosniff');
+    return reply.send(Readable.from(rest(), { objectMode: false }));
+  });
+}

@@ -1,0 +1,110 @@
+/** GET /v1/status: rates, lags, depths, drops, disk and versions of a running daemon, in one answer. */
+import type { FastifyInstance } from 'fastify';
+import type { Keys } from '../access/keys.js';
+import type { Store } from '../store/store.js';
+import { type PartitionState, type Stream, type Topic, topics } from '../stream/stream.js';
+import { requireReader } from './answers.js';
+import { type DiskState, diskState } from './disk.js';
+
+/** What the roles beside this one say of themselves, by role. */
+export type RoleReports = Readonly<Record<string, () => Promise<object> | object>>;
+
+export interface DaemonIdentity {
+  readonly version: string;
+  readonly pid: number;
+  readonly started_at: string;
+  readonly data: string;
+}
+
+export interface Status extends DaemonIdentity {
+  readonly node: string;
+  readonly memory_bytes: number;
+  /** Calls that reached the stream, a second, over the last minute or since the start. */
+  readonly calls_per_second: number;
+  readonly stream: readonly ({ readonly topic: Topic } & PartitionState)[];
+  readonly ingestor?: { readonly lag: number };
+  readonly tables: readonly { readonly table: string; readonly rows: number; readonly bytes: number }[];
+  readonly dead_letters: number;
+  readonly tail_clients: number;
+  readonly disk: DiskState;
+}
+
+const sampleIntervalMs = 5_000;
+/** Twelve intervals of five seconds are the minute that the rate is told of. */
+const maxSamples = 13;
+
+/** Follows the end of the topic `calls` to tell a rate. */
+export class Rate {
+  private readonly samples: { atMs: number; end: number }[] = [];
+  private readonly timer: NodeJS.Timeout;
+
+  constructor(
+    private readonly stream: Stream,
+    private readonly clock: () => number,
+  ) {
+    this.timer = setInterval(() => {
+      this.sample().catch(() => undefined);
+    }, sampleIntervalMs).unref();
+    this.sample().catch(() => undefined);
+  }
+
+  /** Events a second since the oldest sample. */
+  async perSecond(): Promise<number> {
+    const now = { atMs: this.clock(), end: await this.end() };
+    const first = this.samples[0];
+    if (first === undefined || now.atMs <= first.atMs) return 0;
+    return Math.round(((now.end - first.end) / (now.atMs - first.atMs)) * 10_000) / 10;
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  private async sample(): Promise<void> {
+    this.samples.push({ atMs: this.clock(), end: await this.end() });
+    if (this.samples.length > maxSamples) this.samples.shift();
+  }
+
+  private async end(): Promise<number> {
+    return (await this.stream.partitions('calls')).reduce((sum, each) => sum + each.endOffset, 0);
+  }
+}
+
+/** Adds the route. */
+export function addStatusRoute(
+  server: FastifyInstance,
+  parts: {
+    readonly keys: Keys;
+    readonly stream: Stream;
+    readonly store: Store;
+    readonly identity: DaemonIdentity;
+    readonly reports: RoleReports;
+    readonly rate: Rate;
+    readonly tailClients: () => number;
+  },
+): void {
+  const { keys, stream, store, identity, reports, rate, tailClients } = parts;
+  server.get('/v1/status', async (request): Promise<Status> => {
+    requireReader(request, keys);
+    const states = await Promise.all(
+      topics.map(async (topic) => (await stream.partitions(topic)).map((state) => ({ topic, ...state }))),
+    );
+    const roles: Record<string, object> = {};
+    for (const [role, report] of Object.entries(reports)) roles[role] = await report();
+    return {
+      ...identity,
+      node: process.version,
+      memory_bytes: process.memoryUsage.rss(),
+      calls_per_second: await rate.perSecond(),
+      stream: states.flat(),
+      ...roles,
+      tables: (await store.usage()).tables,
+      dead_letters: states
+        .flat()
+        .filter((each) => each.topic === 'dead')
+        .reduce((sum, each) => sum + each.endOffset - each.earliestOffset, 0),
+      tail_clients: tailClients(),
+      disk: diskState(identity.data),
+    };
+  });
+}

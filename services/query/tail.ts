@@ -1,0 +1,215 @@
+/**
+ * GET /v1/tail: calls as they reach the stream, as server-sent events.
+ *
+ * All clients share one consumer of the topic, without a group, which runs while anybody listens. What a client has
+ * not taken waits in its socket's buffer up to a limit; beyond it events are skipped for this client alone and it is
+ * told how many, so that nobody who looks on can slow down recording or fill the memory.
+ */
+import type { ServerResponse } from 'node:http';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { AuditdError } from '../../schemas/errors.js';
+import type { Keys } from '../access/keys.js';
+import type { Consumer, RecordBatch, Stream, StreamRecord } from '../stream/stream.js';
+import { requireReader } from './answers.js';
+
+/** Bytes that wait for one client: at 1 KB an event, 4,000 events. */
+const maxWaitingBytes = 4 * 1024 * 1024;
+/** 32 clients with full buffers hold 128 MiB. */
+const maxClients = 32;
+/** A comment line at this pace keeps proxies from closing a connection that is merely quiet. */
+const heartbeatMs = 15_000;
+
+/** Query parameter → field of the event. A parameter that is given several times matches any of its values. */
+const filterFields: Readonly<Record<string, string>> = {
+  tool: 'tool_name',
+  server: 'server_name',
+  actor: 'actor_id',
+  outcome: 'outcome',
+  session: 'session_id',
+  method: 'method',
+};
+/** Values of one filter. */
+const maxFilterValues = 64;
+
+type Filters = readonly (readonly [field: string, values: ReadonlySet<string>])[];
+
+function readFilters(query: unknown): Filters {
+  return Object.entries(query as Record<string, string | string[]>).map(([name, value]) => {
+    const field = filterFields[name];
+    if (field === undefined)
+      throw new AuditdError(
+        'request_invalid',
+        `There is no filter ${JSON.stringify(name)}, expected some of ${Object.keys(filterFields).join(', ')}.`,
+      );
+    const values = new Set(Array.isArray(value) ? value : [value]);
+    if (values.size > maxFilterValues)
+      throw new AuditdError('request_invalid', `The filter ${name} has more than ${maxFilterValues} values.`);
+    return [field, values] as const;
+  });
+}
+
+interface Client {
+  readonly response: ServerResponse;
+  readonly filters: Filters;
+  /** The response's head has been sent. */
+  ready: boolean;
+  skipped: number;
+}
+
+/** The event as it is shown: what the producer sent, and what gateway and stream know of it. Undefined: no JSON object. */
+function shownEvent(record: StreamRecord, partition: number): Record<string, unknown> | undefined {
+  let event: unknown;
+  try {
+    event = JSON.parse(record.value.toString('utf8'));
+  } catch {
+    return undefined;
+  }
+  if (typeof event !== 'object' || event === null || Array.isArray(event)) return undefined;
+  return {
+    ...event,
+    tenant: record.headers.tenant ?? '',
+    producer_key: record.headers.producer_key ?? '',
+    recorded_at: new Date(record.timestamp).toISOString(),
+    stream_partition: partition,
+    stream_offset: record.offset,
+  };
+}
+
+function matches(event: Record<string, unknown>, filters: Filters): boolean {
+  return filters.every(([field, values]) => values.has(String(event[field] ?? '')));
+}
+
+/** Those who look on, and the consumer they share. */
+export class Tail {
+  private readonly clients = new Set<Client>();
+  private consumer: Promise<Consumer> | undefined;
+  private heartbeat: NodeJS.Timeout | undefined;
+  /** Starting and stopping take turns: the next consumer starts after the last one has stopped. */
+  private stopping: Promise<void> = Promise.resolve();
+  private ended = false;
+
+  constructor(
+    private readonly stream: Stream,
+    private readonly onFault: (error: unknown) => void,
+  ) {}
+
+  get clientCount(): number {
+    return this.clients.size;
+  }
+
+  /** Sends the head, and `ready` when every event that is appended from then on will reach the client. */
+  async add(response: ServerResponse, filters: Filters): Promise<void> {
+    if (this.clients.size >= maxClients)
+      throw new AuditdError('tail_clients_limit', `${maxClients} clients are looking on already.`);
+    const client: Client = { response, filters, ready: false, skipped: 0 };
+    this.clients.add(client);
+    response.on('drain', () => this.tellSkipped(client));
+    response.once('close', () => this.remove(client));
+    try {
+      await this.start();
+    } catch (error) {
+      this.remove(client);
+      throw error;
+    }
+    response.writeHead(200, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    });
+    response.write('event: ready\ndata: {}\n\n');
+    client.ready = true;
+  }
+
+  /** Ends every client's response and the consumer. */
+  async close(): Promise<void> {
+    this.ended = true;
+    for (const client of this.clients) client.response.end();
+    this.clients.clear();
+    await this.stop();
+  }
+
+  private start(): Promise<Consumer> {
+    this.heartbeat ??= setInterval(() => {
+      for (const { response } of this.clients)
+        if (response.headersSent && response.writableLength === 0) response.write(': still here\n\n');
+    }, heartbeatMs).unref();
+    this.consumer ??= this.stopping.then(() => this.consume());
+    return this.consumer;
+  }
+
+  private async consume(): Promise<Consumer> {
+    // The ends are read before the consumer starts: what is appended from here on is delivered, however long it takes.
+    const ends = new Map((await this.stream.partitions('calls')).map((each) => [each.partition, each.endOffset]));
+    const consumer = await this.stream.consume({
+      topic: 'calls',
+      assigned: async (partitions) =>
+        new Map(partitions.map((partition) => [partition, ends.get(partition) ?? ('latest' as const)])),
+      revoked: async () => {},
+      batch: async (batch) => this.publish(batch),
+    });
+    consumer.closed.catch((error: unknown) => {
+      this.onFault(error);
+      for (const client of this.clients) client.response.destroy();
+      this.consumer = undefined;
+    });
+    return consumer;
+  }
+
+  private remove(client: Client): void {
+    if (!this.clients.delete(client)) return;
+    if (this.clients.size === 0 && !this.ended) void this.stop().catch(this.onFault);
+  }
+
+  private stop(): Promise<void> {
+    clearInterval(this.heartbeat);
+    this.heartbeat = undefined;
+    const consumer = this.consumer;
+    this.consumer = undefined;
+    if (consumer !== undefined)
+      this.stopping = consumer.then(
+        (running) => running.close(),
+        () => {},
+      );
+    return this.stopping;
+  }
+
+  private publish(batch: RecordBatch): void {
+    for (const record of batch.records) {
+      const event = shownEvent(record, batch.partition);
+      // A record that is no JSON becomes a dead letter elsewhere; here there is nothing to show.
+      if (event === undefined) continue;
+      const frame = `data: ${JSON.stringify(event)}\n\n`;
+      for (const client of this.clients) if (client.ready && matches(event, client.filters)) this.send(client, frame);
+    }
+  }
+
+  private send(client: Client, frame: string): void {
+    if (client.response.writableLength > maxWaitingBytes) {
+      client.skipped++;
+      return;
+    }
+    this.tellSkipped(client);
+    client.response.write(frame);
+  }
+
+  private tellSkipped(client: Client): void {
+    if (client.skipped === 0 || client.response.destroyed) return;
+    const { skipped } = client;
+    client.skipped = 0;
+    client.response.write(`event: skipped\ndata: ${JSON.stringify({ skipped })}\n\n`);
+  }
+}
+
+/**
+ * Adds the route. Events are `data: {…}`; `event: ready` comes first, when everything that is recorded from then on
+ * will be seen, and `event: skipped` with `{"skipped": n}` where a slow client missed n events.
+ */
+export function addTailRoute(server: FastifyInstance, tail: Tail, keys: Keys): void {
+  server.get('/v1/tail', async (request: FastifyRequest, reply: FastifyReply) => {
+    requireReader(request, keys);
+    const filters = readFilters(request.query);
+    // Until the client is in, an error is an ordinary answer.
+    await tail.add(reply.raw, filters);
+    reply.hijack();
+  });
+}
