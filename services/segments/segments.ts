@@ -46,7 +46,7 @@ import {
 } from './format.js';
 import { type Segment, SegmentReader } from './reader.js';
 
-export { frameHeaderBytes, maxRecordBytes, recordHeaderBytes } from './format.js';
+export { maxRecordBytes } from './format.js';
 export { type Damage, type Records, SegmentReader, type SegmentState } from './reader.js';
 
 export interface SegmentLogOptions {
