@@ -124,7 +124,7 @@ function integerCheck(minimum: number, maximum: number): ValueCheck {
   };
 }
 
-const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+export const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 function checkUuid(value: unknown): string {
   if (typeof value !== 'string') throw wrongType('a UUID', value);

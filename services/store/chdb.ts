@@ -189,10 +189,10 @@ class ChdbStore implements Store, MigrationTarget {
     return new Map(rows.map(({ partition, offset }) => [Number(partition), Number(offset)]));
   }
 
-  async storedEventIds(ids: readonly string[]): Promise<Set<string>> {
+  async storedEventIds(ids: readonly string[], tenant: string): Promise<Set<string>> {
     const stored = new Set<string>();
     for (let start = 0; start < ids.length; start += idsPerQuery) {
-      const rows = await this.select(selectStoredIds(ids.slice(start, start + idsPerQuery)));
+      const rows = await this.select(selectStoredIds(ids.slice(start, start + idsPerQuery), tenant));
       for (const { id } of rows) stored.add(String(id));
     }
     return stored;

@@ -2,7 +2,7 @@ import { deadColumns } from '../../schemas/dead.js';
 import { callColumns } from '../../schemas/native.js';
 import type { InsertBatch, RecordTable } from './store.js';
 
-/** SQL that both adapters send. Values in it are numbers and checked UUIDs, never text from outside. */
+/** SQL that both adapters send. Values in it are numbers, checked UUIDs and hex digits, never text from outside. */
 
 export const tableColumns: Record<RecordTable, readonly string[]> = { calls: callColumns, dead: deadColumns };
 
@@ -34,14 +34,15 @@ export const idsPerQuery = 5000;
 
 /**
  * Which of the ids are stored. The time inside the ids (0 for an id that is no UUIDv7) is matched with the index on the
- * same expression, so that only granules of that time are read; nothing is assumed about occurred_at.
+ * same expression, so that only granules of that time are read; nothing is assumed about occurred_at. From ticks, because
+ * toDateTime64 stops at the year 9999 and an id does not.
  */
-export function selectStoredIds(ids: readonly string[]): string {
+export function selectStoredIds(ids: readonly string[], tenant: string): string {
   const list = ids.map((id) => `'${id}'`).join(',');
   const times = ids.map(uuidSeconds);
   const earliest = times.reduce((a, b) => Math.min(a, b));
   const latest = times.reduce((a, b) => Math.max(a, b));
-  return `SELECT DISTINCT toString(event_id) AS id FROM calls WHERE event_id IN (${list}) AND UUIDv7ToDateTime(event_id) BETWEEN toDateTime64(${earliest}, 3, 'UTC') AND toDateTime64(${latest + 1}, 3, 'UTC')`;
+  return `SELECT DISTINCT toString(event_id) AS id FROM calls WHERE tenant = unhex('${Buffer.from(tenant).toString('hex')}') AND event_id IN (${list}) AND UUIDv7ToDateTime(event_id) BETWEEN fromUnixTimestamp64Milli(toInt64(${earliest * 1000}), 'UTC') AND fromUnixTimestamp64Milli(toInt64(${latest * 1000 + 999}), 'UTC')`;
 }
 
 /** Seconds since the epoch of a UUIDv7, 0 of any other UUID, as UUIDv7ToDateTime has it. */

@@ -47,8 +47,11 @@ export interface Store {
   insert(batch: InsertBatch): Promise<void>;
   /** Highest stored offset of each partition of the topic's table. */
   highestOffsets(table: RecordTable): Promise<Map<number, number>>;
-  /** Which of these event ids are stored already. `ids` of at most 50,000. */
-  storedEventIds(ids: readonly string[]): Promise<Set<string>>;
+  /**
+   * Which of these event ids the tenant has stored already. `ids` of at most 50,000. By tenant, because one that knows
+   * another's ids must not be able to make the other's events look like repetitions.
+   */
+  storedEventIds(ids: readonly string[], tenant: string): Promise<Set<string>>;
   /** Read-only SQL from a user. Refuses everything that writes, reads files or networks, or lifts limits. */
   query(sql: string, options: QueryOptions): AsyncIterable<Uint8Array>;
   /** Rows and bytes by table, and free bytes, for `status`. */

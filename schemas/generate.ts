@@ -1,0 +1,90 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { z } from 'zod';
+import { maxTextBytes } from './check.js';
+import { producedEventSchema } from './contract.js';
+import { eventFields, type Field } from './event.js';
+import { columnTypeOf } from './native.js';
+
+/** Files that follow from the list of fields, by path from the package's root. A test fails when one differs. */
+export function generatedFiles(): Map<string, string> {
+  return new Map([
+    ['schemas/event.schema.json', `${JSON.stringify(jsonSchema(), null, 2)}\n`],
+    ['docs/events.md', eventsPage()],
+  ]);
+}
+
+function jsonSchema(): unknown {
+  return z.toJSONSchema(producedEventSchema, { io: 'input', target: 'draft-2020-12' });
+}
+
+const groupTitles: Record<Field['group'], string> = {
+  identity: 'Identity',
+  time: 'Time',
+  who: 'Who',
+  what: 'What',
+  outcome: 'Outcome',
+  payload: 'Payload',
+  tool: 'Tool',
+  linkage: 'Linkage',
+  position: 'Position',
+};
+
+function eventsPage(): string {
+  const lines = [
+    '# Events',
+    '',
+    'One event is one recorded request to an MCP server: a JSON object on one line for a producer, a row of `calls` for SQL.',
+    'This page is generated from `schemas/event.ts` by `npm run generate`, as is `schemas/event.schema.json`.',
+    '',
+    '- A field that is left out, or null where it is not required, has the default of its kind: empty text, 0, false, null for what may be unknown.',
+    '- A field that is not named here is kept in `attributes`: text as it is, anything else as its JSON text.',
+    '- A field that the gateway or the stream sets is refused when a record claims another value for it.',
+    '- `arguments` and `result` may be JSON text or any JSON value, which is then kept as its JSON text.',
+    '- Lone surrogates are replaced by U+FFFD and noted in `attributes` under `mcp_auditd.replaced_surrogates`. NUL is kept.',
+    '- Of two equal keys in one object the last one counts.',
+    '',
+  ];
+  const fields = Object.entries(eventFields) as [string, Field][];
+  for (const [group, title] of Object.entries(groupTitles)) {
+    lines.push(
+      `## ${title}`,
+      '',
+      '| field | column | limit | OpenTelemetry | meaning | example |',
+      '|---|---|---|---|---|---|',
+    );
+    for (const [name, field] of fields) {
+      if (field.group !== group) continue;
+      const limit = limitOf(field);
+      const notes = [field.required ? 'Required. ' : '', field.setBy ? `Set by the ${field.setBy}. ` : ''].join('');
+      lines.push(
+        `| \`${name}\` | \`${columnTypeOf(field.kind)}\` | ${limit} | ${field.otel ? `\`${field.otel}\`` : ''} | ${notes}${cell(field.description)} | ${code(JSON.stringify(field.example))} |`,
+      );
+    }
+    lines.push('');
+  }
+  return `${lines.join('\n').trimEnd()}\n`;
+}
+
+function limitOf({ kind, maxBytes }: Field): string {
+  const bytes = maxBytes ?? (kind in maxTextBytes ? maxTextBytes[kind as keyof typeof maxTextBytes] : undefined);
+  return bytes === undefined ? '' : `${bytes.toLocaleString('en')} bytes`;
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|');
+}
+
+function code(text: string): string {
+  return `\`${cell(text)}\``;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const root = dirname(dirname(fileURLToPath(import.meta.url)));
+  for (const [path, text] of generatedFiles()) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), text);
+    console.log(`wrote ${path}`);
+  }
+}
