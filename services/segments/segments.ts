@@ -47,7 +47,7 @@ import {
 import { type Segment, SegmentReader } from './reader.js';
 
 export { maxRecordBytes } from './format.js';
-export { type Damage, type Records, SegmentReader, type SegmentState } from './reader.js';
+export { SegmentReader } from './reader.js';
 
 export interface SegmentLogOptions {
   /** A segment is begun when the last one would grow beyond this. A larger append has a segment of its own. */
