@@ -2,7 +2,7 @@ import type { Outcome, ProducedEvent } from '../schemas/event.js';
 
 /**
  * Varied, realistic events for tests and benches: Zipf-distributed tools, actors and words, sessions of an actor, ids
- * as the emitter draws them, about 590 bytes of JSON an event. The same seed gives the same events.
+ * as the emitter draws them, about 630 bytes of JSON an event. The same seed gives the same events.
  */
 export interface TrafficOptions {
   readonly seed: number;
@@ -101,10 +101,11 @@ export function* generateEvents(options: TrafficOptions): Generator<ProducedEven
     const outcome: Outcome = failed ? (random() < 0.8 ? 'tool_error' : 'protocol_error') : 'success';
     const callArguments = JSON.stringify({
       path: `/srv/${word(nextWord())}/${word(nextWord())}.txt`,
-      query: words(2),
+      query: words(3),
+      reference: hexadecimal(Math.floor(random() * 2 ** 32), 8),
       limit: 10 * (1 + Math.floor(random() * 5)),
     });
-    const result = JSON.stringify({ content: [{ type: 'text', text: words(4) }] });
+    const result = JSON.stringify({ content: [{ type: 'text', text: words(6) }] });
     yield {
       event_id: `${time.slice(0, 8)}-${time.slice(8)}-7${hexadecimal(sequence % 4096, 3)}-${tails[producer]}`,
       producer_id: `${servers[producer % servers.length]}-${hexadecimal(0x4f1d0000 + producer, 8)}`,

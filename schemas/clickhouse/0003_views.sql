@@ -37,3 +37,18 @@ SELECT
     event_id
 FROM calls
 WHERE method = 'tools/call';
+
+-- What each actor called on each day, answered from the projection by_actor_day.
+CREATE OR REPLACE VIEW calls_per_actor_day AS
+SELECT
+    tenant,
+    toDate(occurred_at) AS day,
+    actor_id,
+    server_name,
+    tool_name,
+    outcome,
+    count() AS calls,
+    min(occurred_at) AS first_at,
+    max(occurred_at) AS last_at
+FROM calls
+GROUP BY tenant, day, actor_id, server_name, tool_name, outcome;
