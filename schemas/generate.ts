@@ -4,6 +4,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { maxTextBytes } from './check.js';
 import { producedEventSchema } from './contract.js';
+import { errorCatalogue } from './errors.js';
 import { eventFields, type Field } from './event.js';
 import { columnTypeOf } from './native.js';
 
@@ -12,6 +13,7 @@ export function generatedFiles(): Map<string, string> {
   return new Map([
     ['schemas/event.schema.json', `${JSON.stringify(jsonSchema(), null, 2)}\n`],
     ['docs/events.md', eventsPage()],
+    ['docs/errors.md', errorsPage()],
   ]);
 }
 
@@ -65,6 +67,22 @@ function eventsPage(): string {
     lines.push('');
   }
   return `${lines.join('\n').trimEnd()}\n`;
+}
+
+function errorsPage(): string {
+  const lines = [
+    '# Errors',
+    '',
+    'Every error has a stable code. A command prints `mcp-auditd: MESSAGE` and how to mend it; over HTTP it is `{"error": {"code", "message", "mend"}}`.',
+    'This page is generated from `schemas/errors.ts` by `npm run generate`.',
+    '',
+    '| code | again? | mend |',
+    '|---|---|---|',
+  ];
+  for (const [name, { retriable, mend }] of Object.entries(errorCatalogue).sort(([a], [b]) => (a < b ? -1 : 1))) {
+    lines.push(`| \`${name}\` | ${retriable ? 'may pass' : 'no'} | ${cell(mend)} |`);
+  }
+  return `${lines.join('\n')}\n`;
 }
 
 function limitOf({ kind, maxBytes }: Field): string {
