@@ -147,11 +147,26 @@ function serverIdentity(server: object): { name: string; version: string } {
   return { name: textOf(info.name), version: textOf(info.version) };
 }
 
-/** JSON text that is equal when the options are; a pattern counts by its source, a function by its text. */
+/**
+ * JSON text that is equal when the options are; a pattern counts by its source, a function by its text. A sink counts
+ * by its identity: two of one shape may lead to different places.
+ */
 function configurationKey(options: RecorderOptions): string {
-  return JSON.stringify(options, (_name, value: unknown) => {
+  return JSON.stringify(options, (name, value: unknown) => {
+    if (name === 'sink' && isObject(value)) return identityOf(value);
     if (value instanceof RegExp || typeof value === 'function') return String(value);
     if (!isObject(value)) return value;
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
   });
+}
+
+const identities = new WeakMap<object, number>();
+let identitiesGiven = 0;
+
+function identityOf(object: object): number {
+  const known = identities.get(object);
+  if (known !== undefined) return known;
+  identitiesGiven += 1;
+  identities.set(object, identitiesGiven);
+  return identitiesGiven;
 }
