@@ -159,6 +159,10 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'Configure the number of partitions the stream was made with, or begin with an empty data directory.',
   },
+  dead_letter_unknown: {
+    retriable: false,
+    mend: 'mcp-auditd dead list shows the ids.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

@@ -1,0 +1,299 @@
+/**
+ * From the stream to the store: the `calls` and the `dead` topic, each into its table, exactly once.
+ *
+ * The table is the offset store: an assigned partition goes on after the highest offset in the table, and never before
+ * what the group committed. A commit is a hint that saves reading repeated deliveries again.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Registry } from 'prom-client';
+import { DeadBlock, type DeadRecord } from '../../schemas/dead.js';
+import type { CallEvent } from '../../schemas/event.js';
+import { CallsBlock } from '../../schemas/native.js';
+import type { Store } from '../store/store.js';
+import type { Consumer, RecordBatch, Stream } from '../stream/stream.js';
+import { CallsPartition, type DirectProducers, deadLetterOf, readStoredUpTo } from './calls.js';
+import { DeadPartition } from './dead.js';
+import { type IngestorMetrics, ingestorMetrics } from './metrics.js';
+import { Abandoned, pause, pauseMs, untilDone } from './retry.js';
+import { type BlockLimits, PartitionWriter } from './writer.js';
+
+export interface IngestorLimits extends BlockLimits {
+  /** Event ids that each partition remembers; a power of two. 26 bytes each. */
+  readonly rememberedIds: number;
+  /** Milliseconds that a stop waits for what is in hand to be stored. What is not stored then is read again later. */
+  readonly stopTimeMs: number;
+}
+
+/**
+ * - 20,000 rows: the engine's cost of a row hardly falls beyond it (measured), and at 564 bytes that is 11 MB.
+ * - 16 MiB of values: two blocks of each partition are held, so 32 MiB and about as much in columns.
+ * - 600 ms and an insert (tens of ms) make a row visible within a second, at under two blocks a second.
+ * - 2^20 ids are 27 MB a partition and at 10,000 events a second the ids of the last 100 seconds.
+ */
+export const defaultIngestorLimits: IngestorLimits = {
+  rows: 20_000,
+  bytes: 16 * 1024 * 1024,
+  timeMs: 600,
+  rememberedIds: 1 << 20,
+  stopTimeMs: 10_000,
+};
+
+export interface IngestorOptions {
+  readonly stream: Stream;
+  readonly store: Store;
+  readonly limits?: Partial<IngestorLimits>;
+  readonly direct?: DirectProducers;
+  readonly metrics: Registry;
+  /** A failure that the ingestor deals with by itself and that somebody should know of. `what` names the step. */
+  readonly onFault?: (error: unknown, what: string) => void;
+  /** Milliseconds since the epoch. Only decides how often the table is asked, never what is stored. */
+  readonly clock?: () => number;
+}
+
+/** What the ingestor did since its start, for `status`. */
+export interface IngestorStatus {
+  readonly records: number;
+  readonly rows: number;
+  readonly duplicates: number;
+  readonly deadLetters: number;
+  readonly retries: number;
+  readonly partitions: readonly { readonly topic: string; readonly partition: number; readonly lag: number }[];
+}
+
+export interface Ingestor {
+  status(): Promise<IngestorStatus>;
+  /** Stores what is in hand, for at most `stopTimeMs`, and stops. Idempotent. */
+  close(): Promise<void>;
+}
+
+const group = 'ingestor';
+/** A block being stored and one being filled, of 20,000 rows each, may not outgrow what is remembered. */
+const leastBlocksRemembered = 3;
+
+type IngestedTopic = 'calls' | 'dead';
+
+/** A partition that is ours. */
+interface Assigned {
+  handle(batch: RecordBatch): Promise<void>;
+  drain(): Promise<void>;
+  abandon(): Promise<void>;
+}
+
+/** Starts to ingest both topics. Faults of stream and store are retried for ever and reported. */
+export async function startIngestor(options: IngestorOptions): Promise<Ingestor> {
+  const limits = { ...defaultIngestorLimits, ...options.limits };
+  if (limits.rememberedIds < limits.rows * leastBlocksRemembered)
+    throw new RangeError(
+      `rememberedIds is ${limits.rememberedIds}; expected at least ${leastBlocksRemembered} times rows (${limits.rows}).`,
+    );
+  const metrics = ingestorMetrics(options.metrics);
+  const readers = (['calls', 'dead'] as const).map((topic) => new TopicIngestor(topic, options, limits, metrics));
+  for (const reader of readers) reader.start();
+  let closing: Promise<void> | undefined;
+  return {
+    status: () => statusOf(metrics),
+    close: () => {
+      // Calls go first: the dead letters that they leave behind are still ingested.
+      closing ??= readers.reduce((before, reader) => before.then(() => reader.close()), Promise.resolve());
+      return closing;
+    },
+  };
+}
+
+async function statusOf(metrics: IngestorMetrics): Promise<IngestorStatus> {
+  const total = async (counter: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>
+    (await counter.get()).values.reduce((sum, { value }) => sum + value, 0);
+  const lag = await metrics.lag.get();
+  return {
+    records: await total(metrics.records),
+    rows: await total(metrics.rows),
+    duplicates: await total(metrics.duplicates),
+    deadLetters: await total(metrics.deadLetters),
+    retries: await total(metrics.retries),
+    partitions: lag.values.map(({ labels, value }) => ({
+      topic: String(labels.topic),
+      partition: Number(labels.partition),
+      lag: value,
+    })),
+  };
+}
+
+/** One topic's consumer, begun again after a fault. States: running → stopping (what is in hand is stored) → stopped. */
+class TopicIngestor {
+  private readonly assigned = new Map<number, Assigned>();
+  private readonly stopping = new AbortController();
+  private consumer: Consumer | undefined;
+  private running: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly topic: IngestedTopic,
+    private readonly options: IngestorOptions,
+    private readonly limits: IngestorLimits,
+    private readonly metrics: IngestorMetrics,
+  ) {}
+
+  start(): void {
+    this.running = this.run();
+  }
+
+  async close(): Promise<void> {
+    if (!this.stopping.signal.aborted) {
+      this.stopping.abort();
+      const deadline = new AbortController();
+      const writers = [...this.assigned.values()];
+      const drained = Promise.all(writers.map((writer) => writer.drain().catch((error) => this.fault(error, 'stop'))));
+      await Promise.race([
+        drained,
+        delay(this.limits.stopTimeMs, undefined, { signal: deadline.signal }).catch(() => {}),
+      ]);
+      deadline.abort();
+      await this.abandon([...this.assigned.keys()]);
+      await this.consumer?.close();
+    }
+    await this.running;
+  }
+
+  /** Consumes until it is stopped; a consumer that a fault ended is followed by a new one. */
+  private async run(): Promise<void> {
+    for (let attempt = 1; !this.stopping.signal.aborted; attempt++) {
+      try {
+        this.consumer = await this.consume();
+        if (this.stopping.signal.aborted) await this.consumer.close();
+        await this.consumer.closed;
+      } catch (error) {
+        this.metrics.retries.inc({ step: 'consume' });
+        this.fault(error, 'consume');
+      }
+      await this.abandon([...this.assigned.keys()]);
+      if (this.stopping.signal.aborted) return;
+      await pause(pauseMs(attempt), this.stopping.signal).catch(() => undefined);
+    }
+  }
+
+  private consume(): Promise<Consumer> {
+    return this.options.stream.consume({
+      topic: this.topic,
+      group,
+      assigned: (partitions) => this.assign(partitions),
+      revoked: (partitions) => this.abandon(partitions),
+      batch: (batch) => this.batch(batch),
+    });
+  }
+
+  private async assign(partitions: readonly number[]): Promise<Map<number, number | undefined>> {
+    const { stream, store, clock = Date.now } = this.options;
+    const { highest, committed, storedUpTo } = await untilDone(
+      async () => ({
+        highest: await store.highestOffsets(this.topic),
+        committed: await stream.committed(this.topic, group),
+        storedUpTo: this.topic === 'calls' ? await readStoredUpTo(store, clock()) : undefined,
+      }),
+      (error) => {
+        this.metrics.retries.inc({ step: 'assign' });
+        this.fault(error, 'assign');
+      },
+      this.stopping.signal,
+    );
+    const offsets = new Map<number, number | undefined>();
+    for (const partition of partitions) {
+      const stored = highest.get(partition);
+      const next = Math.max(stored === undefined ? -1 : stored + 1, committed.get(partition) ?? -1);
+      offsets.set(partition, next < 0 ? undefined : next);
+      this.assigned.set(
+        partition,
+        storedUpTo === undefined ? this.deadPartition(partition) : this.callsPartition(partition, storedUpTo),
+      );
+    }
+    return offsets;
+  }
+
+  private async abandon(partitions: readonly number[]): Promise<void> {
+    const taken = partitions.flatMap((partition) => this.assigned.get(partition) ?? []);
+    for (const partition of partitions) this.assigned.delete(partition);
+    await Promise.all(taken.map((each) => each.abandon()));
+  }
+
+  private async batch(batch: RecordBatch): Promise<void> {
+    const assigned = this.assigned.get(batch.partition);
+    // While it stops nothing new is taken; what was read and not stored is read again at the next start.
+    if (assigned === undefined || this.stopping.signal.aborted) return;
+    const labels = { topic: this.topic, partition: batch.partition };
+    this.metrics.records.inc({ topic: this.topic }, batch.records.length);
+    this.metrics.lag.set(labels, batch.endOffset - batch.nextOffset);
+    try {
+      await assigned.handle(batch);
+    } catch (error) {
+      if (!(error instanceof Abandoned)) throw error;
+    }
+  }
+
+  private fault(error: unknown, what: string): void {
+    if (!(error instanceof Abandoned)) this.options.onFault?.(error, what);
+  }
+
+  private callsPartition(partition: number, storedUpTo: Awaited<ReturnType<typeof readStoredUpTo>>): Assigned {
+    const { stream, store } = this.options;
+    const calls = new CallsPartition({
+      partition,
+      store,
+      direct: this.options.direct ?? { tenant: 'default', mayNameTenant: false },
+      rememberedIds: this.limits.rememberedIds,
+      storedUpTo,
+      metrics: this.metrics,
+      report: (error, what) => this.fault(error, what),
+    });
+    const writer = new PartitionWriter<CallEvent>({
+      topic: 'calls',
+      partition,
+      stream,
+      store,
+      limits: this.limits,
+      metrics: this.metrics,
+      makeBlock: () => new CallsBlock(),
+      decode: (record) => calls.decode(record),
+      giveUp: (record, reason, message) => {
+        calls.forget(record);
+        return deadLetterOf('calls', partition, record, reason, message);
+      },
+      commit: (nextOffset) => this.commit(partition, nextOffset),
+      report: (error, what) => this.fault(error, what),
+    });
+    return {
+      handle: (batch) => calls.handle(batch, writer),
+      drain: () => writer.drain(),
+      abandon: () => writer.abandon(),
+    };
+  }
+
+  private deadPartition(partition: number): Assigned {
+    const { stream, store } = this.options;
+    const report = (error: unknown, what: string): void => this.fault(error, what);
+    const dead = new DeadPartition({ store, metrics: this.metrics, report });
+    const writer = new PartitionWriter<DeadRecord>({
+      topic: 'dead',
+      partition,
+      stream,
+      store,
+      limits: this.limits,
+      metrics: this.metrics,
+      makeBlock: () => new DeadBlock(),
+      decode: (record) => dead.decode(record),
+      // A dead letter of a dead letter would go round for ever; it stays in the topic until retention.
+      giveUp: () => undefined,
+      commit: async (nextOffset) => {
+        dead.storedBelow(nextOffset);
+        await this.commit(partition, nextOffset);
+      },
+      report,
+    });
+    return {
+      handle: (batch) => dead.handle(batch, writer),
+      drain: () => writer.drain(),
+      abandon: () => writer.abandon(),
+    };
+  }
+
+  private async commit(partition: number, nextOffset: number): Promise<void> {
+    await this.consumer?.commit(partition, nextOffset);
+  }
+}
