@@ -1,0 +1,178 @@
+/**
+ * A real Apache Kafka broker (KRaft, one JVM) for tests and benchmarks, on free ports of 127.0.0.1. Its jars come
+ * from Maven once and stay in the user's cache directory. KAFKA_BROKERS names another broker instead; what needs to
+ * kill the broker cannot run there and says so.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const kafkaVersion = /<artifactId>kafka_2\.13<\/artifactId>\s*<version>([^<]+)/.exec(
+  readFileSync(join(import.meta.dirname, 'pom.xml'), 'utf8'),
+)![1]!;
+
+export interface Broker {
+  /** host:port list of the plain listener. */
+  readonly brokers: string[];
+  /** host:port list of the SASL_SSL listener; empty where none was asked for. */
+  readonly secureBrokers: string[];
+  readonly dataDirectory: string;
+  /** SIGKILL; resolves when the process is gone. */
+  kill(): Promise<void>;
+  /** Starts it again on the same ports and data. */
+  restart(): Promise<void>;
+  /** Kills it and removes its files. */
+  stop(): Promise<void>;
+}
+
+export interface BrokerOptions {
+  /** PEM of the listener's certificate chain and key, and the users of SASL (plain and SCRAM share them). */
+  readonly secure?: {
+    readonly keyPem: string;
+    readonly certificatePem: string;
+    readonly users: Record<string, string>;
+  };
+}
+
+/** The broker that KAFKA_BROKERS names, or undefined. */
+export function namedBrokers(): string[] | undefined {
+  return process.env['KAFKA_BROKERS']?.split(',');
+}
+
+/** Starts a broker and resolves when it answers. About 3 s; the first time ever, 10–30 s more for the jars. */
+export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
+  const libraries = await fetchLibraries();
+  const directory = await mkdtemp(join(tmpdir(), 'mcp-auditd-kafka-'));
+  const dataDirectory = join(directory, 'data');
+  const [port, controllerPort, securePort] = (await freePorts(3)) as [number, number, number];
+  let properties = readFileSync(join(import.meta.dirname, 'server.properties'), 'utf8')
+    .replaceAll('{port}', String(port))
+    .replaceAll('{controllerPort}', String(controllerPort))
+    .replaceAll('{dataDirectory}', dataDirectory);
+  const formatArguments: string[] = [];
+  if (options.secure !== undefined) {
+    const { keyPem, certificatePem, users } = options.secure;
+    const keystore = join(directory, 'listener.pem');
+    await writeFile(keystore, `${keyPem}\n${certificatePem}`, { mode: 0o600 });
+    const plainUsers = Object.entries(users).map(([name, password]) => `user_${name}="${password}"`);
+    properties = properties
+      .replace(/^(listeners=.*)$/m, `$1,SASL_SSL://127.0.0.1:${securePort}`)
+      .replace(/^(advertised\.listeners=.*)$/m, `$1,SASL_SSL://127.0.0.1:${securePort}`);
+    properties += `
+ssl.keystore.type=PEM
+ssl.keystore.location=${keystore}
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required ${plainUsers.join(' ')};
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+`;
+    for (const [name, password] of Object.entries(users)) {
+      for (const mechanism of ['SCRAM-SHA-256', 'SCRAM-SHA-512']) {
+        formatArguments.push('--add-scram', `${mechanism}=[name=${name},password=${password}]`);
+      }
+    }
+  }
+  const configuration = join(directory, 'server.properties');
+  await writeFile(configuration, properties);
+  const classPath = join(libraries, '*');
+  const format = ['format', '-t', 'MkU3OEVBNTcwNTJENDM2Qk', '-c', configuration, ...formatArguments];
+  await run('java', [
+    '-XX:TieredStopAtLevel=1',
+    '-XX:+UseSerialGC',
+    '-cp',
+    classPath,
+    'kafka.tools.StorageTool',
+    ...format,
+  ]);
+
+  let child: ChildProcess | undefined;
+  const kill = async () => {
+    const running = child;
+    child = undefined;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const exited = once(running, 'exit');
+    running.kill('SIGKILL');
+    await exited;
+  };
+  const killAtExit = () => child?.kill('SIGKILL');
+  process.on('exit', killAtExit);
+  const start = async () => {
+    const flags = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto'];
+    const started = spawn('java', [...flags, '-cp', classPath, 'kafka.Kafka', configuration], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    child = started;
+    let output = '';
+    const keep = (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-20_000);
+    };
+    started.stdout.on('data', keep);
+    started.stderr.on('data', keep);
+    // The broker logs nothing by default; it is there when its listener takes a connection.
+    while (!(await accepts(port))) {
+      if (started.exitCode !== null) throw new Error(`the broker ended with ${started.exitCode}:\n${output}`);
+      await setTimeout(50);
+    }
+  };
+  await start();
+  return {
+    brokers: [`127.0.0.1:${port}`],
+    secureBrokers: options.secure === undefined ? [] : [`127.0.0.1:${securePort}`],
+    dataDirectory,
+    kill,
+    restart: start,
+    stop: async () => {
+      process.off('exit', killAtExit);
+      await kill();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The directory with the broker's jars, filled by Maven where it is missing. */
+async function fetchLibraries(): Promise<string> {
+  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
+  const libraries = join(cache, `mcp-auditd-kafka-${kafkaVersion}`);
+  if (existsSync(libraries)) return libraries;
+  await mkdir(cache, { recursive: true });
+  // Filled aside and renamed: a test run that starts meanwhile sees all of it or nothing.
+  const filling = await mkdtemp(`${libraries}-`);
+  const pom = join(import.meta.dirname, 'pom.xml');
+  await run('mvn', ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', `-DoutputDirectory=${filling}`]);
+  try {
+    await rename(filling, libraries);
+  } catch (error) {
+    await rm(filling, { recursive: true, force: true });
+    if (!existsSync(libraries)) throw error;
+  }
+  return libraries;
+}
+
+/** Ports that nobody listened on a moment ago: a broker must know its advertised port before it starts. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
