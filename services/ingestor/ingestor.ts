@@ -67,8 +67,13 @@ export interface Ingestor {
 }
 
 const group = 'ingestor';
-/** A block being stored and one being filled, of 20,000 rows each, may not outgrow what is remembered. */
-const leastBlocksRemembered = 3;
+/** Bytes of one batch of the stream. The smallest good event has 120 bytes, so it has at most 35,000 of them. */
+const batchBytes = 4 * 1024 * 1024;
+/**
+ * Ids that the table does not know yet must be remembered: those of a block being stored, of one being filled, and of
+ * the batch in hand.
+ */
+const leastRememberedIds = (rows: number): number => 2 * rows + Math.ceil(batchBytes / 120);
 
 type IngestedTopic = 'calls' | 'dead';
 
@@ -82,9 +87,10 @@ interface Assigned {
 /** Starts to ingest both topics. Faults of stream and store are retried for ever and reported. */
 export async function startIngestor(options: IngestorOptions): Promise<Ingestor> {
   const limits = { ...defaultIngestorLimits, ...options.limits };
-  if (limits.rememberedIds < limits.rows * leastBlocksRemembered)
+  const least = leastRememberedIds(limits.rows);
+  if (limits.rememberedIds < least)
     throw new RangeError(
-      `rememberedIds is ${limits.rememberedIds}; expected at least ${leastBlocksRemembered} times rows (${limits.rows}).`,
+      `rememberedIds is ${limits.rememberedIds}; with blocks of ${limits.rows} rows at least ${least} are needed.`,
     );
   const metrics = ingestorMetrics(options.metrics);
   const readers = (['calls', 'dead'] as const).map((topic) => new TopicIngestor(topic, options, limits, metrics));
@@ -174,6 +180,7 @@ class TopicIngestor {
     return this.options.stream.consume({
       topic: this.topic,
       group,
+      maxBatchBytes: batchBytes,
       assigned: (partitions) => this.assign(partitions),
       revoked: (partitions) => this.abandon(partitions),
       batch: (batch) => this.batch(batch),
