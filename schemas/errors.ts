@@ -163,6 +163,42 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'mcp-auditd dead list shows the ids.',
   },
+  kafka_unreachable: {
+    retriable: true,
+    mend: 'Check stream.kafka.brokers, the network and that the brokers run: mcp-auditd doctor.',
+  },
+  kafka_login_refused: {
+    retriable: false,
+    mend: 'Check the mechanism, the user and the password of stream.kafka.sasl.',
+  },
+  kafka_certificate_invalid: {
+    retriable: false,
+    mend: "Renew the broker's certificate, or trust its authority with stream.kafka.ssl.ca.",
+  },
+  kafka_not_allowed: {
+    retriable: false,
+    mend: 'Give the user of stream.kafka.sasl the ACLs that docs/cluster.md lists for the role.',
+  },
+  kafka_topic_missing: {
+    retriable: false,
+    mend: 'Run mcp-auditd topics create, or mend the topic prefix of stream.kafka.',
+  },
+  kafka_partitions_too_few: {
+    retriable: false,
+    mend: 'Add partitions with kafka-topics.sh --alter while no emitter sends, or configure fewer.',
+  },
+  kafka_codec_unknown: {
+    retriable: false,
+    mend: 'Let producers compress with zstd or gzip, or not at all; snappy and lz4 cannot be read.',
+  },
+  kafka_offsets_lost: {
+    retriable: false,
+    mend: 'The topic was made anew under a store that remembers the old one: use a new topic prefix or an empty store.',
+  },
+  kafka_consumer_stuck: {
+    retriable: true,
+    mend: 'Start the role again; if it lasts, look at the broker and at the log of the role.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

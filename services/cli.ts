@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+/** Flags and signals only. `wrap` starts with every MCP client, so it loads nothing of the other commands. */
+import { Command, CommanderError } from 'commander';
+import { AuditdError } from '../schemas/errors.js';
+
+function tell(error: unknown): number {
+  const { message = String(error), mend, stack } = error as { message?: string; mend?: string; stack?: string };
+  // Messages quote what others sent: nothing of it may steer the terminal.
+  const safe = message.replace(/[^\P{Cc}\n\t]/gu, (each) => `\\x${each.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  process.stderr.write(`mcp-auditd: ${safe}\n${mend === undefined ? '' : `${mend}\n`}`);
+  if (process.argv.includes('--verbose')) {
+    process.stderr.write(`${stack ?? ''}\n`);
+    const { cause } = error as { cause?: unknown };
+    if (cause instanceof Error) process.stderr.write(`caused by ${cause.stack ?? cause.message}\n`);
+  } else if (mend === undefined) process.stderr.write('--verbose shows where it came from.\n');
+  return error instanceof AuditdError && error.code === 'argument_invalid' ? 2 : 1;
+}
+
+async function main(): Promise<void> {
+  let program: Command;
+  if (process.argv[2] === 'wrap') {
+    const { addWrap } = await import('./commands/wrap.js');
+    program = new Command('mcp-auditd');
+    addWrap(program);
+  } else {
+    const { makeProgram } = await import('./commands/program.js');
+    program = makeProgram();
+    if (process.argv.some((word) => word === '--version' || word === '-V')) {
+      const { addVersion } = await import('./commands/program.js');
+      await addVersion(program);
+    }
+  }
+  const override = (command: Command): void => {
+    command.exitOverride();
+    for (const each of command.commands) override(each);
+  };
+  override(program);
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    // Commander has said what was wrong already; help and version are no mistakes.
+    process.exitCode = error instanceof CommanderError ? (error.exitCode === 0 ? 0 : 2) : tell(error);
+  }
+}
+
+// Whoever reads our output may leave early (head): that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+await main();

@@ -1,0 +1,51 @@
+import type { Command } from 'commander';
+import { AuditdError } from '../../schemas/errors.js';
+import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
+
+/** `keys`: who may send events and who may read them. */
+export function addKeys(program: Command): void {
+  const keys = program.command('keys').description('list, create and revoke API keys');
+  addCommonOptions(keys.command('list'))
+    .description('show the keys without their secrets')
+    .option('--json', 'as JSON')
+    .action(async (options: CommonOptions & { json?: boolean }) => {
+      const { data } = await loadConfiguration(options);
+      const { listKeys } = await import('../access/keys.js');
+      const found = listKeys(data);
+      if (options.json === true) {
+        process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
+        return;
+      }
+      const { renderTable } = await import('./terminal.js');
+      const rows = found.map((key) => [key.name, key.role, key.tenant, key.created_at]);
+      process.stdout.write(`${renderTable(['name', 'role', 'tenant', 'created'], rows)}\n`);
+    });
+  addCommonOptions(keys.command('create'))
+    .description('make a key and print it, once')
+    .argument('<name>', 'name of the key; it stands on every record that it vouches for')
+    .requiredOption('--role <role>', 'emit (send events) or read (query, tail, status)')
+    .option('--tenant <tenant>', 'whose data it is (default: the tenant "default")', 'default')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  mcp-auditd keys create web-1 --role emit\n  mcp-auditd keys create grafana --role read > grafana.key',
+    )
+    .action(async (name: string, options: CommonOptions & { role: string; tenant: string }) => {
+      const { role, tenant } = options;
+      if (role !== 'emit' && role !== 'read')
+        throw new AuditdError('argument_invalid', `--role ${role}: expected emit or read.`);
+      const { data } = await loadConfiguration(options);
+      const { createKey } = await import('../access/keys.js');
+      const { key } = await createKey(data, { name, role, tenant });
+      process.stdout.write(`${key}\n`);
+      process.stderr.write('This is the only time it is shown.\n');
+    });
+  addCommonOptions(keys.command('revoke'))
+    .description('remove a key; requests with it are refused within a second')
+    .argument('<name>', 'name of the key')
+    .action(async (name: string, options: CommonOptions) => {
+      const { data } = await loadConfiguration(options);
+      const { revokeKey } = await import('../access/keys.js');
+      await revokeKey(data, name);
+      process.stdout.write(`revoked ${name}\n`);
+    });
+}

@@ -1,0 +1,54 @@
+import { Command } from 'commander';
+import { addCompletion } from './completion.js';
+import { addConfig } from './config.js';
+import { addDead } from './dead.js';
+import { addDemo } from './demo.js';
+import { addKeys } from './keys.js';
+import { addQuery } from './query.js';
+import { addStatus } from './status.js';
+import { addTail } from './tail.js';
+import { addUp } from './up.js';
+import { addWrap } from './wrap.js';
+
+/** The program without its version, which costs a file to read. Actions load what they need when they run. */
+export function makeProgram(): Command {
+  const program = new Command('mcp-auditd')
+    .description('auditd for MCP: record every call of every MCP server, and ask for it in SQL')
+    .showHelpAfterError('(mcp-auditd --help shows what there is)')
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 done, 1 failed (the message says why and how to mend it), 2 wrong use. wrap leaves with the code of the
+server that it runs.`,
+    );
+  for (const add of [addUp, addWrap, addQuery, addTail, addStatus, addDead, addKeys, addConfig, addDemo, addCompletion])
+    add(program);
+  return program;
+}
+
+/** Reads the version and makes --version tell it. */
+export async function addVersion(program: Command): Promise<void> {
+  const { packageVersion } = await import('../app/version.js');
+  program.version(packageVersion());
+}
+
+/** docs/commands.md, made from the commands themselves. */
+export function commandsDocumentation(program: Command): string {
+  const parts = ['# Commands', '', '<!-- Made from the commands by the test that holds it: change them there. -->', ''];
+  const visit = (command: Command, path: readonly string[]): void => {
+    if (path.length > 0) parts.push(`## ${path.join(' ')}`, '');
+    let help = '';
+    command.configureHelp({ helpWidth: 110 }).configureOutput({
+      writeOut: (text) => {
+        help += text;
+      },
+      getOutHelpWidth: () => 110,
+      getOutHasColors: () => false,
+    });
+    command.outputHelp();
+    parts.push('```text', help.trimEnd(), '```', '');
+    for (const each of command.commands) visit(each, [...path, each.name()]);
+  };
+  visit(program, []);
+  return `${parts.join('\n').trimEnd()}\n`;
+}

@@ -1,0 +1,116 @@
+/** What is shown to people: nothing that came from an event may steer the terminal. */
+import Table from 'cli-table3';
+import colors from 'picocolors';
+import stringWidth from 'string-width';
+
+/** Control characters, directional overrides, invisible formatting and lone surrogates. */
+const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;
+
+function escaped(character: string): string {
+  if (character === '\n') return '\\n';
+  if (character === '\t') return '\\t';
+  if (character === '\r') return '\\r';
+  const code = character.codePointAt(0)!;
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+}
+
+/** The text on one line, with everything that a terminal would act on written out. */
+export function shown(text: string): string {
+  return text.replace(unsafe, escaped);
+}
+
+/** As `shown`, but keeps lines and tabs: for formats that are lines. */
+export function shownLines(text: string): string {
+  return text.replace(unsafe, (character) =>
+    character === '\n' || character === '\t' ? character : escaped(character),
+  );
+}
+
+/** Cuts to a number of terminal columns; wide characters count twice. */
+export function cut(text: string, columns: number): string {
+  if (text.length <= columns && stringWidth(text) <= columns) return text;
+  let width = 0;
+  let kept = '';
+  for (const character of text) {
+    width += stringWidth(character);
+    if (width > columns - 1) break;
+    kept += character;
+  }
+  return `${kept}…`;
+}
+
+const line = {
+  top: '',
+  'top-mid': '',
+  'top-left': '',
+  'top-right': '',
+  bottom: '',
+  'bottom-mid': '',
+  'bottom-left': '',
+  'bottom-right': '',
+  left: '',
+  'left-mid': '',
+  mid: '',
+  'mid-mid': '',
+  right: '',
+  'right-mid': '',
+  middle: '  ',
+};
+/** Narrower than this a column says nothing. */
+const leastColumnWidth = 6;
+const gapWidth = 2;
+
+/**
+ * Rows as a table that fits the terminal: the widest columns are cut first. Numbers stand to the right.
+ * `width` of undefined cuts nothing.
+ */
+export function renderTable(
+  names: readonly string[],
+  rows: readonly (readonly unknown[])[],
+  width: number | undefined = process.stdout.isTTY ? process.stdout.columns : undefined,
+): string {
+  const texts = rows.map((row) => row.map((value) => shown(cellText(value))));
+  const widths = names.map((name, column) =>
+    texts.reduce((most, row) => Math.max(most, stringWidth(row[column] ?? '')), stringWidth(shown(name))),
+  );
+  const room = (width ?? Number.POSITIVE_INFINITY) - gapWidth * (names.length - 1);
+  let total = widths.reduce((sum, each) => sum + each, 0);
+  while (total > room) {
+    const widest = Math.max(...widths);
+    if (widest <= leastColumnWidth) break;
+    const second = Math.max(leastColumnWidth, ...widths.filter((each) => each < widest));
+    const column = widths.indexOf(widest);
+    const next = Math.max(second === widest ? widest - 1 : second, widest - (total - room), leastColumnWidth);
+    widths[column] = Math.min(next, widest - 1);
+    total -= widest - widths[column]!;
+  }
+  const numeric = names.map(
+    (_, column) => rows.length > 0 && rows.every((row) => row[column] === null || typeof row[column] === 'number'),
+  );
+  const table = new Table({
+    head: names.map((name, column) => colors.bold(cut(shown(name), widths[column]!))),
+    chars: line,
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
+    colAligns: numeric.map((each) => (each ? 'right' : 'left')),
+  });
+  for (const row of texts) table.push(row.map((text, column) => cut(text, widths[column]!)));
+  return table
+    .toString()
+    .split('\n')
+    .map((each) => each.trimEnd())
+    .join('\n');
+}
+
+function cellText(value: unknown): string {
+  if (value === null || value === undefined) return '';
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+/** `1.5 GiB`. */
+export function bytesText(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  let value = bytes;
+  for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
