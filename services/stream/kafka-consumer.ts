@@ -32,6 +32,7 @@ export type KafkaConsumerEvent =
   | { readonly kind: 'commit_ignored'; readonly partition: number; readonly reason: string }
   | { readonly kind: 'restarted'; readonly reason: string }
   | { readonly kind: 'stuck'; readonly partitions: readonly number[] }
+  | { readonly kind: 'hole'; readonly partition: number; readonly from: number; readonly to: number }
   | { readonly kind: 'lag'; readonly partition: number; readonly lag: number };
 
 /** One partition while it is ours: one batch with the handler, the next ones waiting. */
@@ -43,6 +44,10 @@ interface Lane {
   /** One past the last record that was handed out. */
   position: number;
   lastTimestamp: number;
+  /** Offset that the next fetched batch has to be asked from. */
+  fetchOffset: number;
+  /** A fetch offset that was asked for a second time, because a batch came from beyond it. */
+  askedAgain: number | undefined;
   movedAt: number;
   /** Wakes the fetch loop where it waits for room. */
   room: () => void;
@@ -61,7 +66,11 @@ export class KafkaConsumer implements Consumer {
   private assigning: Promise<void> = Promise.resolve();
   private settle!: { resolve: () => void; reject: (error: unknown) => void };
   private wakePause: () => void = () => undefined;
-  private lastJoinAt = Date.now();
+  private joins = 0;
+  /** The partitions that `assigned` was told of last. */
+  private given: readonly number[] = [];
+  /** When a batch was handled last, or there was nothing to handle. */
+  private lastGoodAt = Date.now();
   private readonly watchdog: NodeJS.Timeout;
 
   constructor(
@@ -129,7 +138,7 @@ export class KafkaConsumer implements Consumer {
 
   /** Builds a consumer, waits until it fails, and builds the next one, until the end or until nothing joins for long. */
   private async supervise(): Promise<void> {
-    let pauseMs = firstPauseMs;
+    let pauseMs = firstPauseMs / 2;
     while (this.ending === undefined) {
       const startedAt = Date.now();
       const error = await this.incarnation();
@@ -137,11 +146,11 @@ export class KafkaConsumer implements Consumer {
       await this.revokeAll();
       await this.discard();
       const mapped = kafkaError(error, `consuming ${this.home.topicName} as group ${this.home.group}`);
-      if (!mapped.retriable || Date.now() - Math.max(this.lastJoinAt, 0) > this.home.giveUpAfterMs) {
-        return this.end({ error: mapped });
-      }
+      // The topic was there when the consumer was made: a broker that starts does not know its topics at once.
+      const final = !mapped.retriable && mapped.code !== 'kafka_topic_missing';
+      if (final || Date.now() - this.lastGoodAt > this.home.giveUpAfterMs) return this.end({ error: mapped });
       this.home.observe({ kind: 'restarted', reason: mapped.message });
-      pauseMs = this.lastJoinAt >= startedAt ? firstPauseMs : Math.min(pauseMs * 2, longestPauseMs);
+      pauseMs = this.lastGoodAt >= startedAt ? firstPauseMs : Math.min(pauseMs * 2, longestPauseMs);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, pauseMs);
         this.wakePause = () => {
@@ -182,7 +191,7 @@ export class KafkaConsumer implements Consumer {
       consumer.on(consumer.events.CRASH, ({ payload }) => resolve(payload.error));
       consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
         const partitions = payload.memberAssignment[this.home.topicName] ?? [];
-        this.lastJoinAt = Date.now();
+        this.joins++;
         // Paused before the first fetch, until it is known where to begin.
         consumer.pause([{ topic: this.home.topicName, partitions }]);
         this.assigning = this.assigning
@@ -199,8 +208,11 @@ export class KafkaConsumer implements Consumer {
           partitionsConsumedConcurrently: partitionsAtOnce,
           eachBatch: async ({ batch, resolveOffset }) => {
             const lane = this.lanes.get(batch.partition);
-            if (lane === undefined || batch.messages.length === 0) return;
+            if (lane === undefined || this.ending !== undefined || batch.messages.length === 0) return;
+            if (!this.follows(consumer, lane, Number((batch as unknown as { fetchedOffset: string }).fetchedOffset)))
+              return;
             this.take(lane, batch.messages, Number(batch.highWatermark));
+            lane.fetchOffset = Number(batch.lastOffset()) + 1;
             resolveOffset(batch.lastOffset());
             await this.waitForRoom(consumer, lane);
           },
@@ -215,13 +227,14 @@ export class KafkaConsumer implements Consumer {
 
   private async revokeAll(): Promise<void> {
     const lanes = [...this.lanes.values()];
+    const partitions = this.given;
     this.lanes = new Map();
-    if (lanes.length === 0) return;
+    this.given = [];
+    if (partitions.length === 0) return;
     for (const lane of lanes) {
       lane.waiting = [];
       lane.room();
     }
-    const partitions = lanes.map((lane) => lane.partition);
     this.home.observe({ kind: 'revoked', partitions });
     const drained = this.options
       .revoked(partitions)
@@ -240,7 +253,8 @@ export class KafkaConsumer implements Consumer {
 
   private async assign(consumer: KafkaJsConsumer, partitions: readonly number[]): Promise<void> {
     if (this.ending !== undefined || this.consumer !== consumer) return;
-    const joinedAt = this.lastJoinAt;
+    const joins = this.joins;
+    this.given = partitions;
     const wanted = partitions.length > 0 ? await this.options.assigned(partitions) : new Map<number, number>();
     let starts: Map<number, number>;
     try {
@@ -250,12 +264,19 @@ export class KafkaConsumer implements Consumer {
       this.restart(error);
       return;
     }
-    if (this.ending !== undefined || this.consumer !== consumer || joinedAt !== this.lastJoinAt) return;
+    if (this.ending !== undefined || this.consumer !== consumer || joins !== this.joins) return;
     const topic = this.home.topicName;
     for (const [partition, position] of starts) {
       const room = () => undefined;
       const lane = { partition, waiting: [], running: undefined, paused: false, position };
-      this.lanes.set(partition, { ...lane, lastTimestamp: 0, movedAt: Date.now(), room });
+      this.lanes.set(partition, {
+        ...lane,
+        lastTimestamp: 0,
+        fetchOffset: position,
+        askedAgain: undefined,
+        movedAt: Date.now(),
+        room,
+      });
       consumer.seek({ topic, partition, offset: String(position) });
     }
     consumer.resume([{ topic, partitions: [...partitions] }]);
@@ -289,6 +310,23 @@ export class KafkaConsumer implements Consumer {
       starts.set(partition, Math.min(Math.max(offset, low), high));
     }
     return starts;
+  }
+
+  /**
+   * A fetch that was under way during a rebalance may bring a batch from beyond the place where the lane begins. It is
+   * dropped and asked for again from the right offset; when the same comes twice, the log has a hole there (control
+   * records, compaction, or retention that was faster than we are).
+   */
+  private follows(consumer: KafkaJsConsumer, lane: Lane, fetchedOffset: number): boolean {
+    if (fetchedOffset === lane.fetchOffset) return true;
+    if (fetchedOffset > lane.fetchOffset && lane.askedAgain === lane.fetchOffset) {
+      const { partition, fetchOffset: from } = lane;
+      this.home.observe({ kind: 'hole', partition, from, to: fetchedOffset });
+      return true;
+    }
+    lane.askedAgain = lane.fetchOffset;
+    consumer.seek({ topic: this.home.topicName, partition: lane.partition, offset: String(lane.fetchOffset) });
+    return false;
   }
 
   private take(lane: Lane, messages: readonly KafkaMessage[], endOffset: number): void {
@@ -332,6 +370,7 @@ export class KafkaConsumer implements Consumer {
       }
       lane.position = batch.nextOffset;
       lane.movedAt = Date.now();
+      this.lastGoodAt = lane.movedAt;
     }
     lane.running = undefined;
     lane.room();
@@ -339,7 +378,6 @@ export class KafkaConsumer implements Consumer {
 
   /** Backpressure: one fetched response may wait in a lane; then its partition is paused and heartbeats go on. */
   private async waitForRoom(consumer: KafkaJsConsumer, lane: Lane): Promise<void> {
-    if (lane.waiting.length <= 1 && lane.running === undefined) return;
     const topicPartitions = [{ topic: this.home.topicName, partitions: [lane.partition] }];
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
@@ -371,6 +409,10 @@ export class KafkaConsumer implements Consumer {
       this.home.observe({ kind: 'lag', partition, lag: Math.max(0, Number(high) - lane.position) });
       return Number(high) > lane.position && lane.movedAt < limit ? [partition] : [];
     });
+    const idle = offsets.every(
+      ({ partition, high }) => (this.lanes.get(partition)?.position ?? 0) >= Number(high) || !this.lanes.has(partition),
+    );
+    if (idle) this.lastGoodAt = Date.now();
     if (stuck.length === 0) return;
     this.home.observe({ kind: 'stuck', partitions: stuck });
     this.restart(new AuditdError('kafka_consumer_stuck', `partitions ${stuck.join(', ')} have records and none come`));

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Kafka, Producer } from 'kafkajs';
 import { AuditdError } from '../../schemas/errors.js';
 import { hasType, kafkaError } from './kafka-errors.js';
@@ -12,6 +13,8 @@ const headerOverheadBytes = 8;
 const maxQueuedBytes = 64 * 1024 * 1024;
 /** How long one batch is sent again before its appends are rejected: longer than a broker's restart. */
 const giveUpAfterMs = 120_000;
+/** Between attempts that failed at once; kafkajs has pauses of its own between those that it makes. */
+const retryPauseMs = 200;
 
 interface Waiting {
   readonly record: NewRecord;
@@ -152,6 +155,7 @@ export class KafkaProducer {
             throw error.retriable ? new AuditdError('stream_unwritable', error.message, { cause }) : error;
           }
           this.retried(lane.topic, lane.partition, error);
+          await setTimeout(retryPauseMs);
         }
       }
     } finally {

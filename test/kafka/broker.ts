@@ -43,7 +43,7 @@ export interface BrokerOptions {
 
 /** The broker that KAFKA_BROKERS names, or undefined. */
 export function namedBrokers(): string[] | undefined {
-  return process.env['KAFKA_BROKERS']?.split(',');
+  return process.env.KAFKA_BROKERS?.split(',');
 }
 
 /** Starts a broker and resolves when it answers. About 3 s; the first time ever, 10–30 s more for the jars. */
@@ -151,7 +151,7 @@ async function accepts(port: number): Promise<boolean> {
 
 /** The directory with the broker's jars, filled by Maven where it is missing. */
 async function fetchLibraries(): Promise<string> {
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
+  const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
   const libraries = join(cache, `mcp-auditd-kafka-${kafkaVersion}`);
   if (existsSync(libraries)) return libraries;
   await mkdir(cache, { recursive: true });
