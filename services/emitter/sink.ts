@@ -1,0 +1,23 @@
+/**
+ * The port to whatever takes events: `http-sink.ts` is the gateway. An adapter says as data what became of a batch.
+ */
+export interface RejectedLine {
+  /** Index in the batch, from 0. */
+  readonly index: number;
+  readonly code: string;
+  readonly message: string;
+}
+
+export type SinkAnswer =
+  /** Every line that is not rejected is durable there. */
+  | { readonly kind: 'accepted'; readonly rejected: readonly RejectedLine[] }
+  /** Nothing was accepted, or it isn't known: send the same lines again. */
+  | { readonly kind: 'retry'; readonly reason: string; readonly afterMs?: number }
+  /** The batch as a whole was refused and will be again: halve it, a single line is rejected. */
+  | { readonly kind: 'refused'; readonly code: string; readonly message: string };
+
+export interface Sink {
+  /** Sends events, each one JSON object without a line end. Never rejects. */
+  send(lines: readonly Buffer[], signal: AbortSignal): Promise<SinkAnswer>;
+  close(): void;
+}
