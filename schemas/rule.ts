@@ -1,0 +1,198 @@
+/**
+ * The rule language: what every rule may say. What a rule type adds stands in its own file,
+ * `services/detector/types/<type>.ts`. Words are Sigma's wherever Sigma has one; unknown keys are errors.
+ */
+import { z } from 'zod';
+import { levels } from './alert.js';
+
+const duration = z
+  .string()
+  .regex(/^\d{1,9}(\.\d{1,3})?(ms|s|m|h|d|w|M|y)$/, 'expected a duration such as 30s, 5m, 1h or 7d')
+  .describe('A number and a unit: ms, s, m, h, d, w, M (30 days), y (365 days).');
+const names = z.union([z.string(), z.array(z.string())]);
+const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+const date = z.string().regex(/^\d{4}-\d\d-\d\d$/, 'expected a date such as 2027-01-31');
+/** Names in `rules list`, alert ids and SQL. */
+const identifier = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/, 'expected letters, digits and . _ : / - only');
+
+export const selectionShape: z.ZodType = z
+  .union([z.record(z.string(), z.unknown()), z.array(z.unknown())])
+  .describe('Sigma selection: field|modifier: value or list of values; or a list of such maps.');
+export const detectionShape = z
+  .record(z.string(), z.unknown())
+  .describe('Sigma detection: named selections, and a condition such as "selection and not filter".');
+
+export const windowShape = z
+  .strictObject({
+    kind: z.enum(['sliding', 'tumbling', 'session']).optional().describe('Default sliding.'),
+    size: duration.optional().describe('Length of a sliding or tumbling window.'),
+    gap: duration.optional().describe('A session ends after this much silence.'),
+    lateness: duration.optional().describe('How late an event may be recorded and still count. Default 2m.'),
+  })
+  .describe('Windows are in event time.');
+
+export const conditionShape = z
+  .strictObject({
+    gt: z.number().optional(),
+    gte: z.number().optional(),
+    lt: z.number().optional(),
+    lte: z.number().optional(),
+    eq: z.number().optional(),
+    neq: z.number().optional(),
+  })
+  .describe('Threshold.');
+
+export const whenShape = z.strictObject({
+  calendar: z.string().describe('Name under calendars.'),
+  is: z.enum(['open', 'closed', 'holiday']),
+  for: selectionShape.optional().describe('Only for events that match; the first entry of the list that does decides.'),
+});
+
+const exceptionShape = z.strictObject({
+  name: z.string(),
+  fields: names.describe('Field or fields, with modifiers if wanted.'),
+  values: z.array(z.union([scalar, z.array(z.union([scalar, z.array(scalar)]))])),
+  reason: z.string().optional(),
+  expires: date.optional().describe('Last day, in UTC, on which the exception holds.'),
+});
+
+export const testShape = z.strictObject({
+  name: z.string(),
+  start: z.string().optional().describe('Time of 0s. Default 2026-01-05T09:00:00Z, a Monday.'),
+  events: z
+    .array(
+      z.looseObject({
+        at: duration,
+        arrives: duration.optional().describe('When the stream recorded it. Default: at.'),
+        repeat: z.number().int().min(1).max(100_000).optional(),
+        every: duration.optional(),
+      }),
+    )
+    .max(1_000),
+  until: duration.optional().describe('Time passes up to here after the last event.'),
+  expect: z.array(
+    z.looseObject({ at: duration.optional(), state: z.enum(['firing', 'updated', 'resolved']).optional() }),
+  ),
+});
+
+/** Keys that every rule type has. */
+export const ruleShape = {
+  id: identifier,
+  title: z.string().max(256).optional(),
+  description: z.string().max(4_096).optional(),
+  level: z.enum(levels).optional().describe('Default medium.'),
+  severity: z.enum(levels).optional().describe('Another word for level.'),
+  tags: z.array(z.string()).optional().describe('For example attack.t1078, atlas.aml.t0051, owasp.llm01.'),
+  references: z.array(z.string()).optional(),
+  runbook: z.string().max(16_384).optional(),
+  enabled: z.boolean().optional(),
+  dry_run: z.boolean().optional().describe('Alerts are recorded and start no action.'),
+  detection: detectionShape.optional(),
+  'group-by': names.optional(),
+  lateness: duration.optional(),
+  when: z.union([whenShape, z.array(whenShape)]).optional(),
+  exceptions: z.array(exceptionShape).optional(),
+  realert: z
+    .strictObject({ every: duration, factor: z.number().min(1).max(100).optional(), max: duration.optional() })
+    .optional()
+    .describe('While it fires, a reminder after `every`, then after `factor` (2) times as long, up to `max`.'),
+  resolve_after: duration.optional().describe('Resolved when the condition did not hold for so long.'),
+  max_keys: z.number().int().min(1).max(10_000_000).optional(),
+  actions: z
+    .array(
+      z.union([
+        z.strictObject({ notify: z.string() }),
+        z.strictObject({
+          throttle: z.strictObject({
+            rate: z.string().regex(/^\d+(\.\d+)?\/(s|m|h)$/, 'expected a rate such as 1/s'),
+            ttl: duration,
+            message: z.string().optional(),
+          }),
+        }),
+      ]),
+    )
+    .optional(),
+  tests: z.array(testShape).max(100).optional(),
+} as const;
+
+/** Keys of rule types with a window. */
+export const windowedShape = {
+  window: windowShape.optional(),
+  timespan: duration.optional().describe('Short for a sliding window of this size.'),
+} as const;
+
+/** Keys of rule types that count volume. */
+export const volumeShape = {
+  count_refused: z
+    .boolean()
+    .optional()
+    .describe('Count throttled and denied calls too. Default: only when the detection names outcome.'),
+} as const;
+
+export const calendarShape = z.strictObject({
+  tz: z.string(),
+  open: names,
+  holidays: names.optional().describe('Public holidays of a country, state or region: NL, US-CA, DE-BY.'),
+  closed: z.array(date).optional(),
+});
+
+/** A file of ours; `rules` are checked one by one by their type. */
+export const ruleFileShape = z.strictObject({
+  lists: z.record(z.string(), z.array(scalar)).optional(),
+  calendars: z.record(z.string(), calendarShape).optional(),
+  rules: z.array(z.unknown()).optional(),
+});
+
+const sigmaCommon = {
+  title: z.string().optional(),
+  id: z.string().optional(),
+  name: z.string().optional(),
+  related: z.unknown().optional(),
+  taxonomy: z.string().optional(),
+  status: z.string().optional(),
+  description: z.string().optional(),
+  license: z.string().optional(),
+  references: z.array(z.string()).optional(),
+  author: z.string().optional(),
+  date: z.unknown().optional(),
+  modified: z.unknown().optional(),
+  tags: z.array(z.string()).optional(),
+  scope: z.unknown().optional(),
+  falsepositives: z.unknown().optional(),
+  level: z.enum(levels).optional(),
+  fields: z.array(z.string()).optional(),
+  'sigma-version': z.unknown().optional(),
+  regression_tests_path: z.unknown().optional(),
+  simulation: z.unknown().optional(),
+} as const;
+
+/** A rule of Sigma's own, https://sigmahq.io/sigma-specification (2.1). */
+export const sigmaRuleShape = z.strictObject({
+  ...sigmaCommon,
+  logsource: z.record(z.string(), z.unknown()).optional(),
+  detection: detectionShape,
+});
+
+export const sigmaCorrelationShape = z.strictObject({
+  ...sigmaCommon,
+  correlation: z.strictObject({
+    type: z.string(),
+    rules: names,
+    'group-by': names.optional(),
+    timespan: duration,
+    aliases: z.record(z.string(), z.record(z.string(), z.string())).optional(),
+    generate: z.boolean().optional(),
+    condition: z
+      .strictObject({
+        ...conditionShape.shape,
+        field: z.string().optional(),
+        percentile: z.number().optional(),
+      })
+      .optional(),
+  }),
+  generate: z.boolean().optional(),
+});

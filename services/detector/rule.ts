@@ -1,0 +1,176 @@
+/** A rule as the engine takes it: checked, resolved, free of spelling. */
+import type { z } from 'zod';
+import type { AlertAction, Level } from '../../schemas/alert.js';
+import type { CalendarDefinition } from './calendar.js';
+import type { Comparison, Expression } from './expression.js';
+import type { FieldReference } from './fields.js';
+import type { Located, Place } from './yaml.js';
+
+/** One selection of a rule, with where its group and its value stand in matching events. */
+export interface Role {
+  readonly name: string;
+  readonly expression: Expression;
+  readonly groupBy: readonly FieldReference[];
+  readonly valueField?: FieldReference;
+}
+
+export interface Window {
+  readonly kind: 'sliding' | 'tumbling' | 'session';
+  /** Length; of a session the gap that ends it. */
+  readonly sizeMicros: number;
+}
+
+export interface Threshold {
+  readonly comparison: Comparison;
+  readonly value: number;
+}
+
+export interface Realert {
+  readonly everyMicros: number;
+  readonly factor: number;
+  readonly maxMicros: number;
+}
+
+export interface RuleTest {
+  readonly name: string;
+  readonly startMicros: number;
+  readonly events: readonly Readonly<Record<string, unknown>>[];
+  readonly untilMicros?: number;
+  readonly expect: readonly Readonly<Record<string, unknown>>[];
+}
+
+export interface Rule {
+  readonly id: string;
+  readonly type: string;
+  /** Hash of what decides when it fires: two spellings of one meaning have one version. First 16 hex digits. */
+  readonly version: string;
+  readonly title: string;
+  readonly description: string;
+  readonly level: Level;
+  readonly tags: readonly string[];
+  readonly references: readonly string[];
+  readonly runbook: string;
+  readonly enabled: boolean;
+  readonly dryRun: boolean;
+  readonly roles: readonly Role[];
+  /** Names of the group's fields as alerts show them. */
+  readonly groupNames: readonly string[];
+  readonly window?: Window;
+  /** Infinity: an event counts however late it is recorded. */
+  readonly latenessMicros: number;
+  readonly threshold?: Threshold;
+  /** What the rule's type read from its own keys. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly realert: Realert;
+  /** Micros without the condition after which an alert is resolved; 0: it is a fact and never resolved. */
+  readonly resolveAfterMicros: number;
+  readonly maxKeys: number;
+  readonly actions: readonly AlertAction[];
+  readonly tests: readonly RuleTest[];
+  readonly file: string;
+  readonly place: Place;
+}
+
+export interface RuleSet {
+  readonly rules: readonly Rule[];
+  readonly calendars: ReadonlyMap<string, CalendarDefinition>;
+}
+
+/** What a rule type's reader gets: the checked keys, and how to read what is inside. */
+export interface Draft {
+  readonly keys: Readonly<Record<string, unknown>>;
+  readonly located: Located;
+  readonly window: Window | undefined;
+  readonly threshold: Threshold | undefined;
+  /** The rule's `detection`, exceptions and calendar applied; true when it has none. */
+  readonly main: Expression;
+  /** Another selection or detection below a key, exceptions and calendar applied. */
+  selection(located: Located): Expression;
+  field(written: string, key: string): FieldReference | undefined;
+  duration(key: string): number | undefined;
+  problem(key: string, message: string): void;
+}
+
+export interface Trigger {
+  /** Event time at which the condition held, microseconds. */
+  readonly at: number;
+  readonly values: Readonly<Record<string, number | string>>;
+  /** Start of an alert of its own; without it the trigger starts or prolongs the group's episode. */
+  readonly once?: boolean;
+  /** Shown with the group's fields, and part of its identity. */
+  readonly also?: Readonly<Record<string, string>>;
+}
+
+export interface Happening {
+  readonly time: number;
+  /** Bit i: the event matches role i. */
+  readonly roles: number;
+  /** Text of the value field; '' without one. */
+  readonly value: string;
+  readonly eventId: string;
+  /** Event time of the first event that the rule saw: its first-run guard counts from here. */
+  readonly watchedSince: number;
+  /** The engine's time: no record that is still to come is older than this minus what it is late. */
+  readonly clock: number;
+}
+
+/** The state machine of one rule over one group. */
+export interface Evaluator<State = unknown> {
+  create(happening: Happening): State;
+  event(state: State, happening: Happening): Trigger | undefined;
+  /** Next clock at which `elapsed` has something to do; Infinity for never. */
+  due(state: State): number;
+  elapsed(state: State, clock: number): { triggers: readonly Trigger[]; resolved?: number };
+  /** When an event ended the group's episode itself: the time it did. */
+  resolved?(state: State): number | undefined;
+  /** Clock from which on the state says no more than a new one would. */
+  expires(state: State): number;
+  save(state: State): unknown;
+  load(saved: unknown): State;
+  /** Values that a limit kept out, since last asked. */
+  overflow?(state: State): number;
+}
+
+export interface RuleType {
+  readonly name: string;
+  readonly summary: string;
+  /** Keys besides the common ones. */
+  readonly shape: Readonly<Record<string, z.ZodType>>;
+  readonly needsDetection: boolean;
+  /** Throttled and denied calls are left out, so that a throttle can end. */
+  readonly volume?: boolean;
+  readonly windows: readonly Window['kind'][];
+  readonly defaultLatenessMicros: number;
+  /** Reads its own keys. */
+  read(draft: Draft): {
+    readonly roles: readonly {
+      readonly name: string;
+      readonly expression: Expression;
+      readonly valueField?: FieldReference;
+    }[];
+    readonly options: Readonly<Record<string, unknown>>;
+    /** Default of resolve_after; 0 for alerts that are facts. */
+    readonly resolveAfterMicros: number;
+  };
+  evaluator(rule: Rule): Evaluator;
+}
+
+export const minute = 60e6;
+export const defaultLateness = 2 * minute;
+
+export function holds({ comparison, value }: Threshold, measured: number): boolean {
+  switch (comparison) {
+    case 'gt':
+      return measured > value;
+    case 'gte':
+      return measured >= value;
+    case 'lt':
+      return measured < value;
+    case 'lte':
+      return measured <= value;
+    case 'eq':
+      return measured === value;
+    case 'neq':
+      return measured !== value;
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * Sliding windows (τ − size, τ], exact to the microsecond, for events in any order.
+ *
+ * An event triggers when some window that ends at an event's time and contains it meets the condition; the crossing is
+ * the earliest such end. Only these windows can have changed. Both structures keep every event (or every value's
+ * coverage) that such a window may still need, that is up to size + lateness back.
+ */
+import { SortedNumbers } from './times.js';
+
+/** Counts events. */
+export class SlidingCount {
+  constructor(
+    private readonly size: number,
+    /** Condition as count >= threshold. */
+    private readonly threshold: number,
+    readonly times: SortedNumbers = new SortedNumbers(),
+  ) {}
+
+  /** Takes an event and forgets what is before `horizon` − size. Returns the crossing, if any. */
+  insert(time: number, horizon: number): { at: number; count: number } | undefined {
+    const { times, size, threshold } = this;
+    times.dropThrough(horizon - size);
+    const inOrder = time >= times.last();
+    times.insert(time);
+    const own = (inOrder ? times.size : times.rank(time, true)) - times.rank(time - size, true);
+    if (own >= threshold) return { at: time, count: own };
+    if (inOrder) return undefined;
+    // Fewer than the threshold in all windows together: none can hold it.
+    const below = times.rank(time - size, true);
+    if (times.rank(time + size, false) - below < threshold) return undefined;
+    // A window ending at the j-th event holds enough iff the (j − threshold + 1)-th is inside it.
+    const end = times.rank(time + size, false);
+    for (let j = Math.max(times.rank(time, true), below + threshold - 1); j < end; j++) {
+      const at = times.at(j);
+      if (at - times.at(j - threshold + 1) < size) {
+        return { at, count: times.rank(at, true) - times.rank(at - size, true) };
+      }
+    }
+    return undefined;
+  }
+}
+
+/**
+ * Counts distinct values. A value is in the windows that end in [t, t + size) for each of its events t; what counts is
+ * the union of these, so a value with a million events keeps one interval, and the number of values at τ is the number
+ * of starts up to τ less the number of ends up to τ. That number grows only where an interval starts, so after τ = t
+ * only starts need to be looked at.
+ */
+export class SlidingDistinct {
+  readonly coverage = new Map<string, number[]>();
+  private starts = new SortedNumbers();
+  private ends = new SortedNumbers();
+  /** Starts less ends that were let go of. */
+  private base = 0;
+  overflow = 0;
+  private sweepAt = 64;
+  newest = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly size: number,
+    private readonly threshold: number,
+    private readonly mostValues: number,
+  ) {}
+
+  insert(value: string, time: number, horizon: number): { at: number; count: number } | undefined {
+    this.forget(horizon);
+    const { size, threshold } = this;
+    const end = time + size;
+    const inOrder = time >= this.newest;
+    if (inOrder) this.newest = time;
+    let intervals = this.coverage.get(value);
+    if (intervals === undefined) {
+      if (this.coverage.size >= this.mostValues) {
+        this.overflow++;
+        return undefined;
+      }
+      intervals = [time, end];
+      this.coverage.set(value, intervals);
+      this.starts.insert(time);
+      this.ends.insert(end);
+    } else this.extend(intervals, time, end);
+
+    const own = this.countAt(time);
+    if (own >= threshold) return { at: time, count: own };
+    if (inOrder) return undefined;
+    const first = this.starts.rank(time, true);
+    const last = this.starts.rank(end, false);
+    for (let index = first; index < last; index++) {
+      const at = this.starts.at(index);
+      const count = this.countAt(at);
+      if (count >= threshold) return { at, count };
+    }
+    return undefined;
+  }
+
+  countAt(time: number): number {
+    return this.base + this.starts.rank(time, true) - this.ends.rank(time, true);
+  }
+
+  /** Joins [time, end) with the intervals that touch it. */
+  private extend(intervals: number[], time: number, end: number): void {
+    const length = intervals.length;
+    const lastEnd = intervals[length - 1] as number;
+    if (time >= (intervals[length - 2] as number) && time <= lastEnd) {
+      if (end > lastEnd) {
+        this.ends.remove(lastEnd);
+        this.ends.insert(end);
+        intervals[length - 1] = end;
+      }
+      return;
+    }
+    let low = 0;
+    while (low < length && (intervals[low + 1] as number) < time) low += 2;
+    let high = low;
+    let start = time;
+    let stop = end;
+    while (high < length && (intervals[high] as number) <= end) {
+      start = Math.min(start, intervals[high] as number);
+      stop = Math.max(stop, intervals[high + 1] as number);
+      this.dropStart(intervals[high] as number);
+      this.ends.remove(intervals[high + 1] as number);
+      high += 2;
+    }
+    this.starts.insert(start);
+    this.ends.insert(stop);
+    intervals.splice(low, high - low, start, stop);
+  }
+
+  private dropStart(start: number): void {
+    // A start that was let go of stands in `base`.
+    if (!this.starts.remove(start)) this.base--;
+  }
+
+  private forget(horizon: number): void {
+    const starts = this.starts.size;
+    const ends = this.ends.size;
+    this.starts.dropThrough(horizon - 1);
+    this.ends.dropThrough(horizon - 1);
+    this.base += starts - this.starts.size - (ends - this.ends.size);
+    if (this.coverage.size < this.sweepAt) return;
+    for (const [value, intervals] of this.coverage) {
+      let gone = 0;
+      while (gone < intervals.length && (intervals[gone + 1] as number) < horizon) gone += 2;
+      if (gone === intervals.length) this.coverage.delete(value);
+      else if (gone > 0) intervals.splice(0, gone);
+    }
+    // Twice what is left: each value is looked at a constant number of times for each one that is added.
+    this.sweepAt = Math.max(64, this.coverage.size * 2);
+  }
+
+  save(): unknown {
+    return {
+      coverage: [...this.coverage],
+      starts: this.starts.toArray(),
+      ends: this.ends.toArray(),
+      base: this.base,
+      newest: this.newest,
+      sweepAt: this.sweepAt,
+    };
+  }
+
+  restore(saved: unknown): this {
+    const from = saved as {
+      coverage: [string, number[]][];
+      starts: number[];
+      ends: number[];
+      base: number;
+      newest: number;
+      sweepAt: number;
+    };
+    for (const [value, intervals] of from.coverage) this.coverage.set(value, [...intervals]);
+    this.starts = new SortedNumbers(from.starts);
+    this.ends = new SortedNumbers(from.ends);
+    this.base = from.base;
+    this.newest = from.newest;
+    this.sweepAt = from.sweepAt;
+    return this;
+  }
+}
