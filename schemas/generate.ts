@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { maxTextBytes } from './check.js';
+import { configurationDocumentation, configurationJsonSchema } from './configuration.js';
 import { producedEventSchema } from './contract.js';
 import { errorCatalogue } from './errors.js';
 import { eventFields, type Field } from './event.js';
@@ -13,6 +14,8 @@ export function generatedFiles(): Map<string, string> {
   return new Map([
     ['schemas/event.schema.json', `${JSON.stringify(jsonSchema(), null, 2)}\n`],
     ['docs/events.md', eventsPage()],
+    ['schemas/configuration.schema.json', `${JSON.stringify(configurationJsonSchema(), null, 2)}\n`],
+    ['docs/configuration.md', configurationDocumentation()],
     ['docs/errors.md', errorsPage()],
   ]);
 }

@@ -7,7 +7,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import fastify from 'fastify';
+import fastify, { LogController } from 'fastify';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
 import type { Configuration } from '../schemas/configuration.js';
@@ -164,7 +164,11 @@ async function startRoles(
     limits: { bodyBytes: max_body_bytes, lineBytes: max_line_bytes, eventsPerSecond: events_per_second },
     onError,
   });
-  const server = fastify({ ...gatewayServerOptions, loggerInstance: log, disableRequestLogging: true });
+  const server = fastify({
+    ...gatewayServerOptions,
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+  });
   undo.add(() => server.close());
   await server.register(gateway.plugin);
   await server.register(queryRoom, {

@@ -1,0 +1,23 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+/**
+ * The data directory: what was given, else MCP_AUDITD_DATA, else `$XDG_STATE_HOME/mcp-auditd`, else
+ * `~/.local/state/mcp-auditd`. Absolute; nothing is read or made. The XDG specification has a relative
+ * XDG_STATE_HOME ignored.
+ */
+export function resolveDataDirectory(given?: string, environment: NodeJS.ProcessEnv = process.env): string {
+  const named = given || environment.MCP_AUDITD_DATA;
+  if (named) return resolve(named);
+  const state = environment.XDG_STATE_HOME;
+  return join(state?.startsWith('/') ? state : join(homedir(), '.local', 'state'), 'mcp-auditd');
+}
+
+/** Paths inside a data directory that more than one room needs. */
+export const dataPaths = {
+  daemon: (data: string) => join(data, 'daemon.json'),
+  emitterKey: (data: string) => join(data, 'keys', 'emitter.key'),
+  argumentsKey: (data: string) => join(data, 'keys', 'arguments.key'),
+  spool: (data: string) => join(data, 'spool'),
+  rejected: (data: string) => join(data, 'rejected.jsonl'),
+};

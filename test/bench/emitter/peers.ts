@@ -1,0 +1,53 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Pinned, so that a figure of today and one of next year speak of the same code. */
+const packages: Readonly<Record<string, string>> = {
+  mcpcat: '0.1.17',
+  agentcat: '1.0.1',
+  '@posthog/mcp': '0.16.3',
+  'posthog-node': '5.70.0',
+  '@modelcontextprotocol/sdk': '1.32.2',
+};
+
+export const peerNames = ['mcpcat', 'agentcat', '@posthog/mcp'] as const;
+export type PeerName = (typeof peerNames)[number];
+
+const directory = fileURLToPath(new URL('../../../node_modules/.cache/bench-peers', import.meta.url));
+
+/** Resolves modules from where the peers are installed, so that peer and server share one copy of the SDK. */
+export const peerRequire = createRequire(join(directory, 'package.json'));
+
+/** Installs the peers once, without running their scripts. Returns the error's text when they cannot be. */
+export function installPeers(): string | undefined {
+  const installed = Object.keys(packages).every((name) => existsSync(join(directory, 'node_modules', name)));
+  if (installed) return undefined;
+  try {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, 'package.json'), '{"private":true,"name":"bench-peers"}');
+    const wanted = Object.entries(packages).map(([name, version]) => `${name}@${version}`);
+    execFileSync('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...wanted], {
+      cwd: directory,
+      stdio: 'ignore',
+    });
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+/** Attaches a peer to a server, its network led to `url`. Returns what waits for its delivery. */
+export function attachPeer(name: PeerName, server: unknown, url: string): () => Promise<void> {
+  if (name === '@posthog/mcp') {
+    const { PostHog } = peerRequire('posthog-node');
+    const client = new PostHog('phc_bench', { host: url, disableGeoip: true });
+    peerRequire('@posthog/mcp').instrument(server, client);
+    return () => client.shutdown(10_000);
+  }
+  peerRequire(name).track(server, 'proj_bench', { apiBaseUrl: url, enableToolCallContext: false });
+  // Neither has a public way to wait: their delivery is over when nothing reaches the collector any more.
+  return async () => {};
+}
