@@ -31,6 +31,34 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'The table holds other rows of this range than were inserted: find out who else writes to it.',
   },
+  store_fenced: {
+    retriable: false,
+    mend: 'Another ingestor has taken the partition; this one joins its group again by itself.',
+  },
+  store_overloaded: {
+    retriable: true,
+    mend: 'ClickHouse cannot keep up; inserts go on after a pause. If it lasts, look at its parts, memory and running queries.',
+  },
+  clickhouse_unreachable: {
+    retriable: true,
+    mend: 'Check store.clickhouse.url, the network and that ClickHouse runs: mcp-auditd doctor.',
+  },
+  clickhouse_login_refused: {
+    retriable: false,
+    mend: 'Check the user and the password of store.clickhouse.',
+  },
+  clickhouse_not_allowed: {
+    retriable: false,
+    mend: 'Give the user of store.clickhouse the privileges that docs/cluster.md lists for the role.',
+  },
+  clickhouse_certificate_invalid: {
+    retriable: false,
+    mend: "Renew the server's certificate, or trust its authority with store.clickhouse.ca.",
+  },
+  clickhouse_too_old: {
+    retriable: false,
+    mend: 'Run ClickHouse of the version that is named, or a later one.',
+  },
   query_refused: {
     retriable: false,
     mend: 'Send one read-only statement without SETTINGS, FORMAT, INTO OUTFILE and functions that reach outside the store.',

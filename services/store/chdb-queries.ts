@@ -1,6 +1,7 @@
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
+import { Admission, abortedError } from './admission.js';
 import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
 import type { QueryLimits, QueryOptions } from './store.js';
 
@@ -47,8 +48,7 @@ const streamableFormats: ReadonlySet<string> = new Set([
 const limitCodes: ReadonlySet<number> = new Set([158, 159, 160, 241, 307, 396]);
 
 export class ChdbQueries {
-  private running = 0;
-  private readonly waiting: (() => void)[] = [];
+  private readonly admission = new Admission(maxRunning, maxWaiting);
   private tableFunctions: ReadonlySet<string> | undefined;
   /** Two queries with parameters at a time would read each other's (chdb 3.4.0), so their starts take turns. */
   private lastStart: Promise<unknown> = Promise.resolve();
@@ -66,7 +66,8 @@ export class ChdbQueries {
     if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(options.format)) {
       throw new AuditdError('query_refused', `${JSON.stringify(options.format)} is no name of a format`);
     }
-    await this.enter(options.signal);
+    if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
+    await this.admission.enter(options.signal);
     let session: Session | undefined;
     try {
       throwIfAborted(options.signal);
@@ -195,36 +196,10 @@ export class ChdbQueries {
     }
   }
 
-  private async enter(signal: AbortSignal | undefined): Promise<void> {
-    if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
-    if (this.running < maxRunning) {
-      this.running++;
-      return;
-    }
-    if (this.waiting.length >= maxWaiting) {
-      throw new AuditdError('query_busy', `${maxRunning} queries run and ${maxWaiting} wait`);
-    }
-    await new Promise<void>((resolve, reject) => {
-      const abort = () => {
-        this.waiting.splice(this.waiting.indexOf(admit), 1);
-        reject(abortedError());
-      };
-      const admit = () => {
-        signal?.removeEventListener('abort', abort);
-        // The place is handed on, so `running` stays as it is.
-        resolve();
-      };
-      signal?.addEventListener('abort', abort, { once: true });
-      this.waiting.push(admit);
-    });
-  }
-
   private leave(session: Session | undefined): void {
     // close() waits inside chdb for what still runs on the session.
     session?.close();
-    const next = this.waiting.shift();
-    if (next) next();
-    else this.running--;
+    this.admission.leave();
   }
 
   /** Waits for the engine's steps that outlived their queries. */
@@ -250,10 +225,6 @@ function settingsOf(limits: QueryLimits): string {
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortedError();
-}
-
-function abortedError(): AuditdError {
-  return new AuditdError('query_aborted', 'the query was ended by its caller');
 }
 
 function limitError(message: string): AuditdError {

@@ -153,7 +153,7 @@ class ChdbStore implements Store, MigrationTarget {
       const columns = tableColumns[batch.table].join(', ');
       const source = `file(${quoted(path)}, Native)`;
       await this.execute(
-        `INSERT INTO ${batch.table} (${columns}) SELECT ${columns} FROM ${source} SETTINGS ${insertSettings}`,
+        `INSERT INTO ${batch.table} (${columns}) SELECT ${columns} FROM ${source} SETTINGS ${settingsClause(insertSettings)}`,
       );
     } catch (error) {
       failure = error;
@@ -223,6 +223,12 @@ class ChdbStore implements Store, MigrationTarget {
     this.writer.close();
     await this.engine.drainPending();
   }
+}
+
+function settingsClause(settings: Readonly<Record<string, number>>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name} = ${value}`)
+    .join(', ');
 }
 
 function quoted(text: string): string {

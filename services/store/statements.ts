@@ -7,17 +7,17 @@ import type { InsertBatch, RecordTable } from './store.js';
 export const tableColumns: Record<RecordTable, readonly string[]> = { calls: callColumns, dead: deadColumns };
 
 /** Settings that keep one block one part, and a repeated block from being dropped by its hash. */
-export const insertSettings = [
-  'max_insert_threads = 1',
-  'min_insert_block_size_rows = 0',
-  'min_insert_block_size_bytes = 0',
-  'max_insert_block_size = 1000000000',
-  'async_insert = 0',
-  'insert_deduplicate = 0',
+export const insertSettings: Readonly<Record<string, number>> = {
+  max_insert_threads: 1,
+  min_insert_block_size_rows: 0,
+  min_insert_block_size_bytes: 0,
+  max_insert_block_size: 1_000_000_000,
+  async_insert: 0,
+  insert_deduplicate: 0,
   // A block is of one day; one that is not is refused whole instead of being committed day by day.
-  'max_partitions_per_insert_block = 1',
-  'throw_on_max_partitions_per_insert_block = 1',
-].join(', ');
+  max_partitions_per_insert_block: 1,
+  throw_on_max_partitions_per_insert_block: 1,
+};
 
 /** Rows of the batch's range of offsets. */
 export function countRange({ table, partition, firstOffset, lastOffset }: InsertBatch): string {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import kafkajs, { type Admin, type Kafka, type SASLOptions } from 'kafkajs';
 import { AuditdError } from '../../schemas/errors.js';
 import { compressionTypes, type KafkaCompression, registerCodecs } from './kafka-codecs.js';
@@ -37,6 +38,10 @@ export interface KafkaStreamOptions {
 
 /** Partition counts are read again after a minute, so that added partitions are used without a restart. */
 const partitionsAgeMs = 60_000;
+/** kafkajs does not ask again for these in listOffsets. 25 attempts in 5 s: an election takes well below one. */
+const leaderErrors = ['NOT_LEADER_FOR_PARTITION', 'LEADER_NOT_AVAILABLE'];
+const leaderAttempts = 25;
+const leaderPauseMs = 200;
 
 /** A client of kafkajs with our logging and limits; also for the commands that look at topics. */
 export function kafkaClient(options: KafkaStreamOptions): Kafka {
@@ -169,9 +174,17 @@ class KafkaStream implements Stream {
     }
   }
 
+  /** Asks again, for some seconds, while a new topic or a restarted broker has no leader for a partition yet. */
   private async ask<T>(topic: Topic, question: () => Promise<T>): Promise<T> {
     try {
-      return await question();
+      for (let attempt = 1; ; attempt++) {
+        try {
+          return await question();
+        } catch (error) {
+          if (attempt === leaderAttempts || !leaderErrors.some((type) => hasType(error, type))) throw error;
+        }
+        await setTimeout(leaderPauseMs);
+      }
     } catch (error) {
       if (hasType(error, 'UNKNOWN_TOPIC_OR_PARTITION')) {
         throw new AuditdError('kafka_topic_missing', `there is no topic ${this.name(topic)}`, { cause: error });
