@@ -1,7 +1,7 @@
 /** A rule as the engine takes it: checked, resolved, free of spelling. */
 import type { z } from 'zod';
 import type { AlertAction, Level } from '../../schemas/alert.js';
-import type { CalendarDefinition } from './calendar.js';
+import type { CalendarDefinition } from '../../schemas/calendar.js';
 import type { Comparison, Expression } from './expression.js';
 import type { FieldReference } from './fields.js';
 import type { Located, Place } from './yaml.js';

@@ -29,8 +29,8 @@ function settings(topic: Topic, plan: TopicPlan): Record<string, string> {
     'max.message.bytes': String(8 * 1024 * 1024),
     'min.insync.replicas': String(plan.replicationFactor > 2 ? 2 : 1),
     'retention.ms': String(plan.retentionMs),
-    // The state of throttles and deliveries is the newest record of each key.
-    'cleanup.policy': topic === 'throttle' || topic === 'deliveries' ? 'compact,delete' : 'delete',
+    // The state of throttles is the newest record of each key. Deliveries are keyed by channel, and each record counts.
+    'cleanup.policy': topic === 'throttle' ? 'compact,delete' : 'delete',
   };
 }
 
