@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { maxTextBytes } from './check.js';
-import { configurationDocumentation, configurationJsonSchema } from './configuration.js';
+import { configurationDocumentation, configurationJsonSchema } from './configuration-keys.js';
 import { producedEventSchema } from './contract.js';
 import { errorCatalogue } from './errors.js';
 import { eventFields, type Field } from './event.js';

@@ -5,7 +5,6 @@
  * order. When one does not start, those before it are stopped and the error is the caller's.
  */
 import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import fastify, { LogController } from 'fastify';
 import type { Logger } from 'pino';
@@ -14,20 +13,15 @@ import type { Configuration } from '../schemas/configuration.js';
 import { AuditdError } from '../schemas/errors.js';
 import { ensureKeys, openKeys } from './access/keys.js';
 import { type Hold, holdDataDirectory } from './app/hold.js';
+import { openStore, openStream } from './app/ports.js';
 import { packageVersion } from './app/version.js';
 import { adoptOrphans } from './emitter/adopt.js';
 import { createGateway, gatewayServerOptions } from './gateway/gateway.js';
 import { startIngestor } from './ingestor/ingestor.js';
 import { queryRoom } from './query/query.js';
-import { openChdbStore } from './store/chdb.js';
-import type { QueryLimits, Store } from './store/store.js';
-import { openLocalStream } from './stream/local.js';
+import type { QueryLimits } from './store/store.js';
 import type { Stream } from './stream/stream.js';
 
-const dayMs = 86_400_000;
-/** A command that reads the store while no daemon runs holds it for a moment; a daemon waits that long for it. */
-const storeWaitMs = 10_000;
-const storePollMs = 100;
 /** How often spools without a living process are looked for. */
 const adoptIntervalMs = 2_000;
 const defaultListen = '127.0.0.1:7467';
@@ -45,31 +39,6 @@ export interface RunningApp {
 export function queryLimits(configuration: Configuration): QueryLimits {
   const { time_ms, memory_bytes, result_rows, result_bytes } = configuration.query;
   return { timeMs: time_ms, memoryBytes: memory_bytes, resultRows: result_rows, resultBytes: result_bytes };
-}
-
-/** Opens the embedded store of a data directory and brings its tables up to date; waits while another process has it. */
-export async function openStore(configuration: Configuration, data: string): Promise<Store> {
-  const { retention_days, body_retention_days } = configuration.store.embedded;
-  const directory = join(data, 'store');
-  const options = { directory, retentionDays: retention_days, bodyRetentionDays: body_retention_days };
-  let store: Store;
-  for (let waitedMs = 0; ; waitedMs += storePollMs) {
-    try {
-      store = await openChdbStore(options);
-      break;
-    } catch (error) {
-      const held = error instanceof AuditdError && error.code === 'data_directory_held';
-      if (!held || waitedMs >= storeWaitMs) throw error;
-      await delay(storePollMs);
-    }
-  }
-  try {
-    await store.migrate();
-    return store;
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
 }
 
 function readAddress(listen: string): { host: string; port: number } {
@@ -133,14 +102,7 @@ async function startRoles(
   await ensureKeys(data);
   const keys = openKeys(data, { onError });
 
-  const { partitions, durability, retention_days, retention_bytes } = configuration.stream.local;
-  const stream = openLocalStream({
-    directory: join(data, 'stream'),
-    ...(partitions === undefined ? {} : { partitions }),
-    durability,
-    retention: { maxAgeMs: retention_days * dayMs, maxBytes: retention_bytes },
-    report: (problem) => log.warn({ problem }, 'the stream met a problem'),
-  });
+  const stream = await openStream(configuration, data, log);
   undo.add(() => stream.close());
   const store = await openStore(configuration, data);
   undo.add(() => store.close());

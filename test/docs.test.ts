@@ -51,6 +51,9 @@ let daemon: ChildProcess;
 
 beforeAll(async () => {
   mkdirSync(join(home, 'bin'));
+  // What the examples of configuration name.
+  mkdirSync(join(home, 'secrets'));
+  for (const name of ['kafka_password', 'clickhouse_password']) writeFileSync(join(home, 'secrets', name), 'x\n');
   const cli = `#!/bin/sh\n[ "$1" = mcp-auditd ] && shift\nexec '${process.execPath}' --import '${join(root, 'node_modules/tsx/dist/loader.mjs')}' '${join(root, 'services/cli.ts')}' "$@"\n`;
   for (const name of ['npx', 'mcp-auditd']) writeFileSync(join(home, 'bin', name), cli, { mode: 0o755 });
   daemon = spawn(join(home, 'bin', 'mcp-auditd'), ['up', '--listen', '127.0.0.1:0'], {

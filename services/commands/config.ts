@@ -1,16 +1,6 @@
 import type { Command } from 'commander';
 import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
 
-/** Names of values that are never printed. */
-const secretName = /password|secret|token|credential/i;
-
-function hidden(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value).map(([name, each]) => [name, secretName.test(name) ? '(hidden)' : hidden(each)]),
-  );
-}
-
 /** `config`: what is in force, whether it is right, and what there is. */
 export function addConfig(program: Command): void {
   const config = program.command('config').description('show and check the configuration');
@@ -18,9 +8,12 @@ export function addConfig(program: Command): void {
     .description('print what is in force, defaults included, secrets hidden')
     .action(async (options: CommonOptions) => {
       const { configuration, data, file } = await loadConfiguration(options);
-      const { stringify } = await import('yaml');
+      const [{ stringify }, { shownConfiguration }] = await Promise.all([
+        import('yaml'),
+        import('../../schemas/configuration-keys.js'),
+      ]);
       process.stdout.write(`# ${file === undefined ? 'no file' : `file ${file}`}, environment and defaults\n`);
-      process.stdout.write(stringify(hidden({ ...configuration, data })));
+      process.stdout.write(stringify({ ...shownConfiguration(configuration), data }));
     });
   addCommonOptions(config.command('check'))
     .description('name every mistake with file, line and column')
@@ -36,7 +29,7 @@ export function addConfig(program: Command): void {
     .command('schema')
     .description('print the JSON Schema of the file')
     .action(async () => {
-      const { configurationJsonSchema } = await import('../../schemas/configuration.js');
+      const { configurationJsonSchema } = await import('../../schemas/configuration-keys.js');
       process.stdout.write(`${JSON.stringify(configurationJsonSchema(), null, 2)}\n`);
     });
 }

@@ -37,7 +37,7 @@ export async function loadConfiguration(
   options: CommonOptions,
   flags: Readonly<Record<string, string | number | undefined>> = {},
 ): Promise<Loaded> {
-  const { parseConfiguration } = await import('../../schemas/configuration.js');
+  const { parseConfiguration } = await import('../../schemas/configuration-sources.js');
   const named = options.config ?? process.env.MCP_AUDITD_CONFIG;
   const inData = join(resolveDataDirectory(options.data), 'config.yaml');
   const file = named ?? (existsSync(inData) ? inData : undefined);

@@ -37,8 +37,8 @@ function number(text: string | undefined): number | string | undefined {
 async function run(options: UpOptions): Promise<void> {
   const { configuration, data } = await loadConfiguration(options, {
     listen: options.listen,
-    'store.embedded.retention_days': number(options.keepDays),
-    'store.embedded.body_retention_days': number(options.keepBodiesDays),
+    'store.retention_days': number(options.keepDays),
+    'store.body_retention_days': number(options.keepBodiesDays),
     'log.level': options.logLevel,
   });
   const [{ startApp }, { openLog }] = await Promise.all([import('../app.js'), import('../app/log.js')]);

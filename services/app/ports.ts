@@ -1,0 +1,117 @@
+/** From the configuration to the two ports: which stream and which store this process works with. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Configuration } from '../../schemas/configuration.js';
+import { AuditdError } from '../../schemas/errors.js';
+import { openChdbStore } from '../store/chdb.js';
+import type { Store } from '../store/store.js';
+import { type KafkaEvent, type KafkaStreamOptions, openKafkaStream } from '../stream/kafka.js';
+import { openLocalStream } from '../stream/local.js';
+import type { Stream } from '../stream/stream.js';
+import { clientCredentialsToken } from './oauth.js';
+
+const dayMs = 86_400_000;
+/** A command that reads the store while no daemon runs holds it for a moment; a daemon waits that long for it. */
+const storeWaitMs = 10_000;
+const storePollMs = 100;
+
+type KafkaConfiguration = NonNullable<Configuration['stream']['kafka']>;
+
+/** The options of the adapter that the section stream.kafka asks for. */
+export function kafkaOptions(
+  section: KafkaConfiguration,
+  log: Logger,
+  observe?: (event: KafkaEvent) => void,
+): KafkaStreamOptions {
+  const { ssl } = section;
+  const sasl = saslOptions(section.sasl);
+  return {
+    brokers: section.brokers,
+    clientId: section.client_id,
+    topicPrefix: section.topic_prefix,
+    compression: section.compression,
+    sessionTimeoutMs: section.session_timeout_ms,
+    ssl: ssl?.enabled === true ? pemTexts(ssl) : false,
+    ...(sasl === undefined ? {} : { sasl }),
+    log: (level, message, details) => log[level]({ kafka: details }, message),
+    ...(observe === undefined ? {} : { observe }),
+  };
+}
+
+function pemTexts(ssl: NonNullable<KafkaConfiguration['ssl']>): { ca?: string; cert?: string; key?: string } {
+  const { ca, cert, key } = ssl;
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+}
+
+function saslOptions(sasl: KafkaConfiguration['sasl']): KafkaStreamOptions['sasl'] {
+  if (sasl === undefined) return undefined;
+  const { mechanism, username = '', password = '' } = sasl;
+  if (mechanism !== 'oauthbearer') return { mechanism, username, password } as KafkaStreamOptions['sasl'];
+  return { mechanism, oauthBearerProvider: async () => ({ value: await bearerToken(sasl) }) };
+}
+
+async function bearerToken(sasl: NonNullable<KafkaConfiguration['sasl']>): Promise<string> {
+  if (sasl.token_file !== undefined) return (await readFile(sasl.token_file, 'utf8')).trim();
+  return clientCredentialsToken({
+    endpoint: sasl.token_endpoint!,
+    clientId: sasl.token_client_id!,
+    clientSecret: sasl.token_client_secret!,
+    scope: sasl.token_scope,
+  });
+}
+
+/**
+ * Opens the stream: segment files in the data directory, or Kafka.
+ * @throws AuditdError of the adapter.
+ */
+export async function openStream(
+  configuration: Configuration,
+  data: string,
+  log: Logger,
+  observe?: (event: KafkaEvent) => void,
+): Promise<Stream> {
+  const { kafka, local } = configuration.stream;
+  if (kafka !== undefined) return openKafkaStream(kafkaOptions(kafka, log, observe));
+  const { partitions, durability, retention_days, retention_bytes } = local;
+  return openLocalStream({
+    directory: join(data, 'stream'),
+    ...(partitions === undefined ? {} : { partitions }),
+    durability,
+    retention: { maxAgeMs: retention_days * dayMs, maxBytes: retention_bytes },
+    report: (problem) => log.warn({ problem }, 'the stream met a problem'),
+  });
+}
+
+/** Opens the store and brings its tables up to date; waits while another process has the embedded one. */
+export async function openStore(configuration: Configuration, data: string): Promise<Store> {
+  const { retention_days, body_retention_days } = configuration.store;
+  const options = {
+    directory: join(data, 'store'),
+    retentionDays: retention_days,
+    bodyRetentionDays: body_retention_days,
+  };
+  let store: Store;
+  for (let waitedMs = 0; ; waitedMs += storePollMs) {
+    try {
+      store = await openChdbStore(options);
+      break;
+    } catch (error) {
+      const held = error instanceof AuditdError && error.code === 'data_directory_held';
+      if (!held || waitedMs >= storeWaitMs) throw error;
+      await delay(storePollMs);
+    }
+  }
+  try {
+    await store.migrate();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
