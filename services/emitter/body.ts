@@ -42,7 +42,8 @@ function plain(value: unknown, above: Set<object>, members: { left: number }): u
   try {
     if (Array.isArray(value)) {
       const items: unknown[] = [];
-      for (let index = 0; index < value.length && members.left-- > 0; index++) items.push(member(value, index, above, members) ?? null);
+      for (let index = 0; index < value.length && members.left-- > 0; index++)
+        items.push(member(value, index, above, members) ?? null);
       return items;
     }
     const copy: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
@@ -210,7 +211,8 @@ class BodyWriter {
 
   /** A string that is JSON text of an object or array, redacted as such; undefined when it is not, or holds no secret. */
   #innerJson(value: string, path: string, inner: number): string | undefined {
-    if (value.length > this.limits.maxBytes || !/^\s*[{[]/.test(value) || !this.redactor.suspects(value)) return undefined;
+    if (value.length > this.limits.maxBytes || !/^\s*[{[]/.test(value) || !this.redactor.suspects(value))
+      return undefined;
     let parsed: unknown;
     try {
       parsed = JSON.parse(value);

@@ -48,7 +48,8 @@ export class Cursor {
     for (let at = 0; at < bytes.length; at += slotBytes) {
       const slot = bytes.subarray(at, at + slotBytes);
       const length = slot.readUInt32LE(4);
-      if (length === 0 || length > slotBytes - 8 || crc32(slot.subarray(4, 8 + length)) !== slot.readUInt32LE(0)) continue;
+      if (length === 0 || length > slotBytes - 8 || crc32(slot.subarray(4, 8 + length)) !== slot.readUInt32LE(0))
+        continue;
       const { generation, ...state } = JSON.parse(slot.toString('utf8', 8, 8 + length)) as CursorState & {
         generation: number;
       };

@@ -72,7 +72,8 @@ export function plainFieldsText(fields: Partial<PlainFields>, told: number): { t
   for (let at = 0; at < flagFields.length; at++) {
     const name = flagFields[at]!;
     const value = fields[name];
-    if (typeof value !== 'boolean' || (value === false && name === 'actor_verified') || hasBit(bits, flagBits + at)) continue;
+    if (typeof value !== 'boolean' || (value === false && name === 'actor_verified') || hasBit(bits, flagBits + at))
+      continue;
     text += `,"${name}":${value}`;
     bits += 2 ** (flagBits + at);
   }

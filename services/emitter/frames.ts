@@ -43,6 +43,7 @@ export class Assembler {
   /** Calls whose end could not be written; their beginnings wait for nothing. */
   readonly #abandoned = new Set<number>();
   #keptBytes = 0;
+  #lastIndex = -1;
   /** Highest sequence seen. */
   lastSequence = 0;
   /** Ends without a beginning: the beginning was in a damaged place. */
@@ -54,6 +55,7 @@ export class Assembler {
   feed(index: number, frame: Buffer): Line | undefined {
     const headEnd = frame.indexOf(newline);
     const kind = frame[0];
+    this.#lastIndex = index;
     if (kind === 66) {
       const call = digits(frame, 1);
       if (!this.#abandoned.delete(call)) {
@@ -96,8 +98,18 @@ export class Assembler {
 
   /** The end of this call will never come. */
   abandon(call: number): void {
-    if (this.open.has(call)) this.#forget(call);
-    else this.#abandoned.add(call);
+    const opened = this.open.get(call);
+    this.#forget(call);
+    // Its beginning, or a second copy of it, was not read yet.
+    if (opened === undefined || opened.index > this.#lastIndex) this.#abandoned.add(call);
+  }
+
+  /** Forgets everything, for a log that begins anew. */
+  reset(): void {
+    this.open.clear();
+    this.#abandoned.clear();
+    this.#keptBytes = 0;
+    this.#lastIndex = -1;
   }
 
   /** Index of the oldest beginning that still waits. */

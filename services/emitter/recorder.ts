@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import type { Outcome } from '../../schemas/event.js';
 import { dataPaths, resolveDataDirectory } from '../../schemas/data-directory.js';
 import { AuditdError } from '../../schemas/errors.js';
-import { Adopting } from './adoption.js';
+import type { Outcome } from '../../schemas/event.js';
+import { Adopting } from './adopt.js';
 import { ArgumentsHash, argumentsKey, sortedJson } from './arguments-hash.js';
-import { boundBody, type BodyLimits, serialise } from './body.js';
+import { type BodyLimits, boundBody, serialise } from './body.js';
 import { drawEventId, formatMicros, nowMicros } from './clock.js';
 import { complainOnce } from './complaints.js';
 import { Delivery } from './delivery.js';
@@ -15,7 +15,7 @@ import { lossEvent } from './loss.js';
 import { defaultPayloads, type PayloadPolicy, type RecorderOptions } from './options.js';
 import { Notes, Redactor } from './redaction.js';
 import type { Sink } from './sink.js';
-import { Spool } from './spool.js';
+import { type Source, Spool } from './spool.js';
 
 export type { RecorderOptions } from './options.js';
 
@@ -79,10 +79,9 @@ export const emitterVersion = '0.1.0';
 
 /**
  * Writes calls to this process's spool and has them delivered. States: open → closed; `begin` and `end` of a closed
- * recorder count as dropped. Nothing is thrown into a call, except by `begin` when failClosed is set.
+ * recorder count as dropped. Nothing is thrown into a call, except when failClosed is set.
  */
 export class Recorder {
-  readonly producerId: string;
   readonly #options: RecorderOptions;
   readonly #data: string;
   readonly #redactor: Redactor;
@@ -92,7 +91,10 @@ export class Recorder {
   readonly #delivery: Delivery;
   readonly #adopting: Adopting;
   readonly #heartbeat: NodeJS.Timeout;
-  readonly #prefix: string;
+  readonly #name: string;
+  #producerId = '';
+  /** Text of an event between its id and its time. */
+  #prefix = '';
   #hash: ArgumentsHash | undefined;
   #spool: Spool | undefined;
   #openFailure: Error | undefined;
@@ -108,9 +110,12 @@ export class Recorder {
   private constructor(options: RecorderOptions) {
     this.#options = options;
     this.#data = resolveDataDirectory(options.data);
-    const name = (options.name ?? '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '').slice(0, 64) || 'mcp-server';
-    this.producerId = `${name}-${randomBytes(4).toString('hex')}`;
-    this.#prefix = `","schema_version":1,"producer_id":"${this.producerId}","occurred_at":"`;
+    const name = (options.name ?? '')
+      .replace(/[^A-Za-z0-9._-]+/g, '-')
+      .replace(/^[.-]+/, '')
+      .slice(0, 64);
+    this.#name = name || 'mcp-server';
+    this.#becomeProducer();
     this.#redactor = new Redactor(options.redaction);
     const { limits = {} } = options;
     const shared = {
@@ -121,11 +126,14 @@ export class Recorder {
     this.#resultLimits = { ...shared, maxBytes: bodyBytes(limits.resultBytes) };
     this.#sink = options.sink ?? new HttpSink(this.#data, options);
     this.#openSpool();
-    const source = {
-      next: (maxBytes: number, maxLines: number) =>
-        this.#spool?.next(maxBytes, maxLines) ?? { lines: [], nextIndex: 0, lastSequence: 0 },
-      delivered: (batch: Parameters<Spool['delivered']>[0]) => {
-        this.#spool?.delivered(batch);
+    let read: Spool | undefined;
+    const source: Source = {
+      next: (maxBytes, maxLines) => {
+        read = this.#spool;
+        return read?.next(maxBytes, maxLines) ?? { lines: [], nextIndex: 0, lastSequence: 0, isFull: false };
+      },
+      delivered: (batch) => {
+        if (read === this.#spool) read?.delivered(batch);
         // Room may have come back, and nobody may call again.
         this.#reportLosses();
       },
@@ -146,6 +154,11 @@ export class Recorder {
    */
   static open(options: RecorderOptions = {}): Recorder {
     return new Recorder(options);
+  }
+
+  /** `<name>-<8 hex digits>`; another one after the spool was lost, because a sequence belongs to one spool. */
+  get producerId(): string {
+    return this.#producerId;
   }
 
   get counters(): Readonly<RecorderCounters> {
@@ -183,11 +196,16 @@ export class Recorder {
           frameText += `,"arguments":${JSON.stringify(body.text)}`;
         }
       }
-      const attributes = attributesText(call.attributes, (value, path, name) => this.#redacted(value, path, notes, name));
+      const attributes = attributesText(call.attributes, (value, path, name) =>
+        this.#redacted(value, path, notes, name),
+      );
       const number = this.#nextCall++;
       this.#reportLosses();
-      spool.appendBeginning(beginningFrame(number, `${attributes}${notesText(notes.list, truncated)}`, frameText));
-      return {
+      spool.appendBeginning(
+        number,
+        beginningFrame(number, `${attributes}${notesText(notes.list, truncated)}`, frameText),
+      );
+      const open: OpenCall = {
         eventId,
         number,
         startedMs,
@@ -198,42 +216,46 @@ export class Recorder {
         truncated,
         spool,
         hasEnded: false,
-      } satisfies OpenCall;
+      };
+      return open;
     } catch (error) {
       failure = error;
     }
     this.#lose(failure);
-    if (this.#options.failClosed === true) {
-      throw new AuditdError('call_not_recorded', `the call could not be recorded: ${messageOf(failure)}`, {
-        cause: failure,
-      });
-    }
+    if (this.#options.failClosed === true) throw notRecorded(failure);
     return notKept(eventId);
   }
 
-  /** Writes the end of a call to the spool. A second end of one call is ignored. Never throws. */
+  /**
+   * Writes the end of a call to the spool. A second end of one call is ignored.
+   * @throws AuditdError `call_not_recorded` when failClosed is set and it could not be kept; never otherwise.
+   */
   end(recorded: RecordedCall, end: CallEnd): void {
     const call = recorded as OpenCall;
     if (call.hasEnded || call.number === 0) return;
     call.hasEnded = true;
-    const sequence = ++this.#sequence;
-    const head = `,"duration_ms":${Math.round((performance.now() - call.startedMs) * 1000) / 1000},"outcome":"${end.outcome}","producer_sequence":${sequence}`;
+    let sequence = 0;
     try {
       const spool = this.#usableSpool();
+      sequence = ++this.#sequence;
       if (spool !== call.spool) throw new Error('the spool that held the beginning is gone');
-      if (!this.#reportLosses()) throw new Error('no room for the report of earlier losses');
+      const head = `,"duration_ms":${Math.round((performance.now() - call.startedMs) * 1000) / 1000},"outcome":"${end.outcome}","producer_sequence":${sequence}`;
+      this.#reportLosses();
       try {
-        spool.append(endFrame(call.number, sequence, this.#endText(call, end, head)));
+        spool.appendEnd(call.number, endFrame(call.number, sequence, this.#endText(call, end, head)));
       } catch {
         // That the call ended, and how, is worth more than its result.
-        const shortest = `${head}${notesText(call.redactions, true).slice(0, -1).replace(/^(?=.)/, ',')}}`;
-        spool.append(endFrame(call.number, sequence, shortest));
+        const shortest = `${head}${notesText(call.redactions, true)
+          .slice(0, -1)
+          .replace(/^(?=.)/, ',')}}`;
+        spool.appendEnd(call.number, endFrame(call.number, sequence, shortest));
       }
       this.#recorded += 1;
       this.#delivery.notify();
     } catch (error) {
-      call.spool?.assembler.abandon(call.number);
-      this.#lose(error, sequence);
+      call.spool?.abandon(call.number);
+      this.#lose(error, sequence || ++this.#sequence);
+      if (this.#options.failClosed === true) throw notRecorded(error);
     }
   }
 
@@ -297,7 +319,7 @@ export class Recorder {
       const value: unknown = fields[name];
       if (typeof value !== 'string' || value === '' || !this.#redactor.suspects(value)) continue;
       copy ??= { ...fields };
-      copy[name] = this.#redactor.text(value, name, notes, 4096).text as F[typeof name];
+      (copy as Partial<PlainFields>)[name] = this.#redactor.text(value, name, notes, 4096).text;
     }
     return copy ?? fields;
   }
@@ -312,8 +334,7 @@ export class Recorder {
 
   #keeps(method: string, part: 'arguments' | 'result'): boolean {
     const { payloads } = this.#options;
-    const policy: PayloadPolicy =
-      own(payloads, method) ?? own(defaultPayloads, method) ?? own(payloads, '*') ?? 'both';
+    const policy: PayloadPolicy = own(payloads, method) ?? own(defaultPayloads, method) ?? own(payloads, '*') ?? 'both';
     return policy === 'both' || policy === part;
   }
 
@@ -322,15 +343,27 @@ export class Recorder {
     return this.#hash;
   }
 
+  #becomeProducer(): void {
+    this.#producerId = `${this.#name}-${randomBytes(4).toString('hex')}`;
+    this.#prefix = `","schema_version":1,"producer_id":"${this.#producerId}","occurred_at":"`;
+    this.#sequence = 0;
+  }
+
   #openSpool(): void {
     this.#lastOpenMs = performance.now();
     try {
       const { maxBytes = defaultSpoolBytes, segmentBytes = defaultSegmentBytes } = this.#options.spool ?? {};
       const limits = { maxBytes, segmentBytes: Math.min(segmentBytes, Math.max(64 * 1024, Math.floor(maxBytes / 4))) };
-      const name = this.#options.name ?? 'mcp-server';
-      this.#spool = Spool.create(dataPaths.spool(this.#data), this.producerId, name, emitterVersion, limits);
+      this.#spool = Spool.create(
+        dataPaths.spool(this.#data),
+        this.#producerId,
+        this.#options.name ?? this.#name,
+        emitterVersion,
+        limits,
+      );
       const { count, first, last, reason } = this.#lostWithoutSpool;
       if (count > 0) this.#spool.noteLoss(count, first, last, reason, nowMicros());
+      this.#lostWithoutSpool = { count: 0, first: 0, last: 0, reason: '' };
       this.#openFailure = undefined;
     } catch (error) {
       this.#openFailure = error as Error;
@@ -340,6 +373,11 @@ export class Recorder {
 
   #usableSpool(): Spool {
     if (this.#closing !== undefined && this.#spool === undefined) throw new Error('the recorder is closed');
+    if (this.#spool?.isLost === true) {
+      this.#spool.close();
+      this.#spool = undefined;
+      this.#becomeProducer();
+    }
     if (this.#spool === undefined && performance.now() - this.#lastOpenMs > reopenMs) this.#openSpool();
     if (this.#spool === undefined) throw this.#openFailure ?? new Error('there is no spool');
     return this.#spool;
@@ -363,23 +401,21 @@ export class Recorder {
     }
   }
 
-  /** Writes the event that tells of losses, when there are any; false when there is no room for it yet. */
-  #reportLosses(): boolean {
+  /** Writes the event that tells of losses, when there are any and there is room for it. */
+  #reportLosses(): void {
     const spool = this.#spool;
-    if (spool === undefined || spool.cursor.state.lostCount === 0) return true;
+    if (spool === undefined || spool.cursor.state.lostCount === 0) return;
     const sequence = this.#sequence + 1;
     try {
       const { state } = spool.cursor;
-      // Room for one report alone would be filled by it, and the next loss would need another.
-      if (spool.isNearlyFull) return false;
-      spool.append(wholeFrame(sequence, lossEvent(this.producerId, sequence, state)));
+      if (spool.isNearlyFull) return;
+      spool.append(wholeFrame(sequence, lossEvent(this.#producerId, sequence, state)));
       this.#sequence = sequence;
       this.#recorded += 1;
       spool.clearLoss();
       this.#delivery.notify();
-      return true;
     } catch {
-      return false;
+      // There is no room for it yet.
     }
   }
 
@@ -406,7 +442,18 @@ const scannedFields = [
 function notKept(eventId: string): OpenCall {
   const spool = undefined;
   const attributes = undefined;
-  return { eventId, number: 0, startedMs: 0, told: 0, method: '', attributes, redactions: [], truncated: false, spool, hasEnded: false };
+  return {
+    eventId,
+    number: 0,
+    startedMs: 0,
+    told: 0,
+    method: '',
+    attributes,
+    redactions: [],
+    truncated: false,
+    spool,
+    hasEnded: false,
+  };
 }
 
 function notesText(redactions: readonly string[], truncated: boolean): string {
@@ -426,6 +473,10 @@ function bodyBytes(given: number | undefined): number {
 /** Bytes of UTF-8, as far as the field counts. */
 function sizeOf(json: string): number {
   return Math.min(Buffer.byteLength(json), 2 ** 32 - 1);
+}
+
+function notRecorded(cause: unknown): AuditdError {
+  return new AuditdError('call_not_recorded', `the call could not be recorded: ${messageOf(cause)}`, { cause });
 }
 
 function messageOf(error: unknown): string {

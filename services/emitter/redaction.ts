@@ -171,7 +171,8 @@ export function cutAt(text: string, length: number): string {
 function compile({ kind, pattern }: { kind: string; pattern: string }): OperatorPattern {
   // Loaded only here: most emitters have no patterns of their own, and it would be the greater part of the start.
   const { RE2JS } = createRequire(import.meta.url)('re2js') as typeof import('re2js');
-  if (!/^\w{1,64}$/.test(kind)) throw new TypeError(`redaction.patterns: kind must be 1 to 64 letters, digits or _, got ${kind}`);
+  if (!/^\w{1,64}$/.test(kind))
+    throw new TypeError(`redaction.patterns: kind must be 1 to 64 letters, digits or _, got ${kind}`);
   try {
     const regex = RE2JS.compile(pattern);
     return { kind, regex: { matcher: (text) => regex.matcher(text) } };

@@ -1,7 +1,9 @@
 /** Names whose values are secrets, normalised: lower case, letters and digits only. */
 const exactNames = new Set(
   `auth authorization proxyauthorization cookie cookies setcookie jwt bearer pin cvv cvc otp pwd pass dsn
-  credential credentials secrets passwords privatekeypem connectionstring sessioncookie ssn sig xcsrftoken`.split(/\s+/),
+  credential credentials secrets passwords privatekeypem connectionstring sessioncookie ssn sig xcsrftoken`.split(
+    /\s+/,
+  ),
 );
 /** A name that ends in one of these: `db_password`, `X-Api-Key`, `AWS_SECRET_ACCESS_KEY`, `githubToken`. */
 const endings = `password passwd passphrase passcode secret secretkey apikey apisecret accesskey privatekey signingkey

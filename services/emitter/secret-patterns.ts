@@ -16,7 +16,8 @@ export const secretPatterns: readonly SecretPattern[] = [
     kind: 'private_key',
     hints: ['-----BEGIN'],
     // Without its end line it was cut, and what is there is still a key.
-    pattern: /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END)[^])*(?:-----END [A-Z0-9 ]{0,60}-----)?/g,
+    pattern:
+      /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END)[\s\S])*(?:-----END [A-Z0-9 ]{0,60}-----)?/g,
   },
   {
     kind: 'jwt',

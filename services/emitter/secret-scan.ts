@@ -26,7 +26,9 @@ function isNameCode(code: number): boolean {
 
 /** Characters between a name and its separator: quotes, their escapes, white space (escaped in JSON text), brackets. */
 function isBetween(code: number): boolean {
-  return code === 34 || code === 39 || code === 92 || code === 32 || code === 9 || code === 10 || code === 13 || code === 96;
+  return (
+    code === 34 || code === 39 || code === 92 || code === 32 || code === 9 || code === 10 || code === 13 || code === 96
+  );
 }
 
 /** Longest distance from a separator back to its name, and longest name. */
@@ -86,10 +88,8 @@ function isTelling(text: string, at: number, code: number): boolean {
         /gl[a-z]{2,5}-$/.test(text.slice(Math.max(0, at - 8), end))
       );
     case 95: // _
-      return (
-        /(?:gh[pousr]|npm|hf|github_pat|_live|_test|whsec|do[por]_v1|shp(?:at|ss|ca))_$/.test(
-          text.slice(Math.max(0, at - 12), end),
-        )
+      return /(?:gh[pousr]|npm|hf|github_pat|_live|_test|whsec|do[por]_v1|shp(?:at|ss|ca))_$/.test(
+        text.slice(Math.max(0, at - 12), end),
       );
     case 64: // @
       return true;
@@ -98,7 +98,11 @@ function isTelling(text: string, at: number, code: number): boolean {
     case 65: // A
       return /A(?:KIA|SIA|BIA|CCA)$/.test(text.slice(Math.max(0, at - 3), end));
     case 46: // .
-      return endsWith(text, 'ya29.', end) || endsWith(text, 'SG.', end) || /hv[sb]\.$/.test(text.slice(Math.max(0, at - 3), end));
+      return (
+        endsWith(text, 'ya29.', end) ||
+        endsWith(text, 'SG.', end) ||
+        /hv[sb]\.$/.test(text.slice(Math.max(0, at - 3), end))
+      );
     case 114: // r
     case 82: // R
       return text.slice(Math.max(0, at - 5), end).toLowerCase() === 'bearer';

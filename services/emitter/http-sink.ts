@@ -1,0 +1,220 @@
+import { readFileSync } from 'node:fs';
+import * as http from 'node:http';
+import * as https from 'node:https';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
+import { dataPaths } from '../../schemas/data-directory.js';
+import { complainOnce } from './complaints.js';
+import { isObject, textOf } from './messages.js';
+import { lifeOf, type ProcessIdentity } from './process-identity.js';
+import type { RejectedLine, Sink, SinkAnswer } from './sink.js';
+
+export interface HttpSinkOptions {
+  readonly url?: string;
+  readonly key?: string;
+  readonly keyFile?: string;
+}
+
+interface Target {
+  readonly url: URL;
+  readonly key: string;
+}
+
+interface Response {
+  readonly status: number;
+  readonly retryAfterMs: number | undefined;
+  readonly body: string;
+}
+
+/** The gateway's own limit on a whole request is 70 s; it answers a batch of ours in milliseconds. */
+const requestTimeoutMs = 30_000;
+/** 1,000 refused lines of 300 bytes each are 300 kB. */
+const maxAnswerBytes = 4 * 1024 * 1024;
+const compress = promisify(gzip);
+
+/**
+ * Sends batches to the gateway: `POST /v1/events`, NDJSON, one connection that is kept. Where the gateway is, and the
+ * key, are looked up again whenever there is no open connection: a daemon that was started anew has moved.
+ */
+export class HttpSink implements Sink {
+  readonly #data: string;
+  readonly #options: HttpSinkOptions;
+  readonly #agents = {
+    'http:': new http.Agent({ keepAlive: true, maxSockets: 2 }),
+    'https:': new https.Agent({ keepAlive: true, maxSockets: 2 }),
+  };
+  #target: Target | undefined;
+
+  constructor(data: string, options: HttpSinkOptions) {
+    this.#data = data;
+    this.#options = options;
+  }
+
+  async send(lines: readonly Buffer[], signal: AbortSignal): Promise<SinkAnswer> {
+    try {
+      if (this.#target === undefined || !this.#isConnected()) this.#target = this.#findTarget();
+      const { url } = this.#target;
+      let body = joinLines(lines);
+      const isLocal = isLoopback(url.hostname);
+      if (!isLocal) body = await compress(body, { level: 3 });
+      const response = await this.#post(this.#target, body, !isLocal, signal);
+      return this.#answer(url, response, lines.length);
+    } catch (error) {
+      this.#target = undefined;
+      return { kind: 'retry', reason: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  close(): void {
+    for (const agent of Object.values(this.#agents)) agent.destroy();
+  }
+
+  #isConnected(): boolean {
+    return Object.values(this.#agents).some((agent) => Object.keys(agent.freeSockets).length > 0);
+  }
+
+  /** Throws an error whose message says what is missing. */
+  #findTarget(): Target {
+    const named = this.#options.url || process.env.MCP_AUDITD_URL;
+    const address = named || this.#daemonUrl();
+    let url: URL;
+    try {
+      url = new URL(`${address.replace(/\/+$/, '')}/v1/events`);
+    } catch {
+      throw new Error(`${address} is no URL of a gateway (MCP_AUDITD_URL)`);
+    }
+    if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new Error(`${address} is no http or https URL`);
+    if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
+      complainOnce('plain', `${url.origin} is reached without TLS: the key and the events can be read on the way`);
+    }
+    return { url, key: this.#findKey() };
+  }
+
+  /** Where the daemon of the data directory listens. Another process may have its port by now: it must live. */
+  #daemonUrl(): string {
+    const path = dataPaths.daemon(this.#data);
+    let holder: Partial<ProcessIdentity> & { url?: unknown };
+    try {
+      holder = JSON.parse(readFileSync(path, 'utf8')) as typeof holder;
+    } catch {
+      throw new Error(`no daemon runs on ${this.#data} (mcp-auditd up starts one)`);
+    }
+    if (typeof holder.url !== 'string') throw new Error(`the daemon of ${this.#data} is starting`);
+    if (lifeOf(holder as ProcessIdentity) === 'dead') {
+      throw new Error(`the daemon of ${this.#data} has ended (mcp-auditd up starts one)`);
+    }
+    return holder.url;
+  }
+
+  #findKey(): string {
+    const key = this.#options.key || process.env.MCP_AUDITD_KEY;
+    if (key) return key;
+    const path = this.#options.keyFile || process.env.MCP_AUDITD_KEY_FILE || dataPaths.emitterKey(this.#data);
+    try {
+      return readFileSync(path, 'utf8').trim();
+    } catch (error) {
+      throw new Error(`the gateway's key cannot be read: ${(error as Error).message}`);
+    }
+  }
+
+  #post({ url, key }: Target, body: Buffer, isCompressed: boolean, signal: AbortSignal): Promise<Response> {
+    const headers: http.OutgoingHttpHeaders = {
+      authorization: `Bearer ${key}`,
+      'content-type': 'application/x-ndjson',
+      'content-length': body.length,
+    };
+    if (isCompressed) headers['content-encoding'] = 'gzip';
+    const protocol = url.protocol as 'http:' | 'https:';
+    const request = (protocol === 'https:' ? https : http).request;
+    const options = { method: 'POST', headers, agent: this.#agents[protocol], signal, timeout: requestTimeoutMs };
+    return new Promise((resolve, reject) => {
+      const sent = request(url, options, (incoming) => {
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          bytes += chunk.length;
+          if (bytes > maxAnswerBytes)
+            incoming.destroy(new Error(`${url.origin} answers with more than a gateway would`));
+          else chunks.push(chunk);
+        });
+        incoming.on('error', reject);
+        incoming.on('end', () => {
+          const seconds = Number(incoming.headers['retry-after'] ?? Number.NaN);
+          const retryAfterMs = Number.isFinite(seconds) ? Math.min(3600, Math.max(0, seconds)) * 1000 : undefined;
+          resolve({ status: incoming.statusCode ?? 0, retryAfterMs, body: Buffer.concat(chunks).toString() });
+        });
+      });
+      // A server that has nothing else to do ends; its spool is delivered by whoever adopts it.
+      sent.on('socket', (socket) => socket.unref());
+      sent.on('timeout', () => sent.destroy(new Error(`${url.origin} did not answer within ${requestTimeoutMs} ms`)));
+      sent.on('error', (error: NodeJS.ErrnoException) => {
+        // The gateway closed a connection that was idle, at the moment we used it.
+        if (sent.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE')) {
+          this.#post({ url, key }, body, isCompressed, signal).then(resolve, reject);
+        } else reject(new Error(`${url.origin} cannot be reached: ${error.message || error.code}`));
+      });
+      sent.end(body);
+    });
+  }
+
+  #answer(url: URL, { status, retryAfterMs, body }: Response, count: number): SinkAnswer {
+    const parsed = parse(body);
+    const error = isObject(parsed.error) ? parsed.error : {};
+    const told = textOf(error.message) || body.slice(0, 200);
+    if (status === 200) {
+      if (typeof parsed.accepted !== 'number' || !Array.isArray(parsed.rejected)) {
+        throw new Error(`what answers at ${url.origin} is no gateway`);
+      }
+      const rejected = parsed.rejected
+        .filter(isRejected)
+        .map(({ line, code, message }) => ({ index: line - 1, code, message }));
+      if (parsed.accepted + rejected.length !== count) {
+        throw new Error(`${url.origin} answered for ${parsed.accepted + rejected.length} of ${count} events`);
+      }
+      return { kind: 'accepted', rejected };
+    }
+    if (status === 400 || status === 413)
+      return { kind: 'refused', code: textOf(error.code) || String(status), message: told };
+    // 401 and 403 too: the operator can mend the key, and nothing is lost until then.
+    this.#target = undefined;
+    const reason = `${url.origin} answered ${status}: ${told}`;
+    return retryAfterMs === undefined ? { kind: 'retry', reason } : { kind: 'retry', reason, afterMs: retryAfterMs };
+  }
+}
+
+/** All lines with their line ends. */
+function joinLines(lines: readonly Buffer[]): Buffer {
+  let bytes = 0;
+  for (const line of lines) bytes += line.length + 1;
+  const body = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (const line of lines) {
+    body.set(line, at);
+    at += line.length;
+    body[at] = 10;
+    at += 1;
+  }
+  return body;
+}
+
+function isRejected(value: unknown): value is Omit<RejectedLine, 'index'> & { line: number } {
+  return (
+    isObject(value) &&
+    Number.isSafeInteger(value.line) &&
+    typeof value.code === 'string' &&
+    typeof value.message === 'string'
+  );
+}
+
+function parse(body: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(body);
+    return isObject(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname);
+}
