@@ -55,7 +55,7 @@ function imports(path: string): string[] {
 function roomOf(path: string): string {
   const parts = path.split(sep);
   if (parts[0] === 'schemas') return 'schemas';
-  return parts[1]!.replace(/\.ts$/, '');
+  return parts[1]!.replace(/\.[jt]s$/, '');
 }
 
 const files = [...sources('schemas'), ...sources('services')];
