@@ -25,7 +25,7 @@ export class RecentValues {
   /** `ordered`: keep the values sorted too, for percentiles. */
   constructor(
     private readonly size: number,
-    private readonly ordered: boolean,
+    ordered: boolean,
   ) {
     if (ordered) this.sorted = new SortedNumbers();
   }
@@ -101,6 +101,11 @@ export class RecentValues {
   percentile(percent: number): number {
     const sorted = this.sorted as SortedNumbers;
     return sorted.at(Math.max(0, Math.ceil((percent / 100) * sorted.size) - 1));
+  }
+
+  /** Bytes of memory, roughly. */
+  get bytes(): number {
+    return 160 + this.chunks.length * 96 + this.count * 16 + (this.sorted?.bytes ?? 0);
   }
 
   save(): unknown {

@@ -2,6 +2,7 @@
 import type { z } from 'zod';
 import type { AlertAction, Level } from '../../schemas/alert.js';
 import type { CalendarDefinition } from '../../schemas/calendar.js';
+import type { Evaluator } from './evaluator.js';
 import type { Comparison, Expression } from './expression.js';
 import type { FieldReference } from './fields.js';
 import type { Located, Place } from './yaml.js';
@@ -89,46 +90,6 @@ export interface Draft {
   field(written: string, key: string): FieldReference | undefined;
   duration(key: string): number | undefined;
   problem(key: string, message: string): void;
-}
-
-export interface Trigger {
-  /** Event time at which the condition held, microseconds. */
-  readonly at: number;
-  readonly values: Readonly<Record<string, number | string>>;
-  /** Start of an alert of its own; without it the trigger starts or prolongs the group's episode. */
-  readonly once?: boolean;
-  /** Shown with the group's fields, and part of its identity. */
-  readonly also?: Readonly<Record<string, string>>;
-}
-
-export interface Happening {
-  readonly time: number;
-  /** Bit i: the event matches role i. */
-  readonly roles: number;
-  /** Text of the value field; '' without one. */
-  readonly value: string;
-  readonly eventId: string;
-  /** Event time of the first event that the rule saw: its first-run guard counts from here. */
-  readonly watchedSince: number;
-  /** The engine's time: no record that is still to come is older than this minus what it is late. */
-  readonly clock: number;
-}
-
-/** The state machine of one rule over one group. */
-export interface Evaluator<State = unknown> {
-  create(happening: Happening): State;
-  event(state: State, happening: Happening): Trigger | undefined;
-  /** Next clock at which `elapsed` has something to do; Infinity for never. */
-  due(state: State): number;
-  elapsed(state: State, clock: number): { triggers: readonly Trigger[]; resolved?: number };
-  /** When an event ended the group's episode itself: the time it did. */
-  resolved?(state: State): number | undefined;
-  /** Clock from which on the state says no more than a new one would. */
-  expires(state: State): number;
-  save(state: State): unknown;
-  load(saved: unknown): State;
-  /** Values that a limit kept out, since last asked. */
-  overflow?(state: State): number;
 }
 
 export interface RuleType {

@@ -20,6 +20,8 @@ interface Chunk {
 
 export class Sequence {
   chunks: Chunk[] = [];
+  /** The latest starts after the newest event. */
+  private current: number[];
 
   constructor(
     /** Roles 0..steps−1 are the steps. */
@@ -27,7 +29,9 @@ export class Sequence {
     /** Bit of each forbidden role, by the step it must not follow. */
     private readonly forbidden: readonly number[],
     private readonly span: number,
-  ) {}
+  ) {
+    this.current = new Array(steps - 1).fill(none);
+  }
 
   newest(): number {
     const tail = this.chunks[this.chunks.length - 1];
@@ -86,9 +90,6 @@ export class Sequence {
     return this.recompute(index);
   }
 
-  /** The latest starts after the newest event. */
-  private current: number[] = new Array(this.steps - 1).fill(none);
-
   private split(index: number): void {
     const chunk = this.chunks[index] as Chunk;
     this.chunks.splice(index + 1, 0, {
@@ -116,6 +117,11 @@ export class Sequence {
     }
     this.current = starts;
     return found;
+  }
+
+  /** Bytes of memory, roughly: time, roles and a flag for each event. */
+  get bytes(): number {
+    return 160 + this.chunks.length * 200 + this.chunks.reduce((sum, { times }) => sum + times.length, 0) * 24;
   }
 
   save(): unknown {

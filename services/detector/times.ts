@@ -147,6 +147,11 @@ export class SortedNumbers {
     return head === undefined ? Number.POSITIVE_INFINITY : (head[0] as number);
   }
 
+  /** Bytes of memory, roughly: objects, and 8 for each number. */
+  get bytes(): number {
+    return 160 + this.chunks.length * 48 + this.size * 8;
+  }
+
   toArray(): number[] {
     return this.chunks.flat();
   }

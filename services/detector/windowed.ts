@@ -1,6 +1,7 @@
 /** What the counting rule types share: reading window and condition, and choosing the structure for the window. */
 import { type BucketState, Buckets, type Measure } from './buckets.js';
-import type { Draft, Evaluator, Happening, Rule, Threshold, Trigger, Window } from './rule.js';
+import type { Evaluator, Happening, Trigger } from './evaluator.js';
+import type { Draft, Rule, Threshold, Window } from './rule.js';
 import { SlidingCount, SlidingDistinct } from './sliding.js';
 import { SortedNumbers } from './times.js';
 
@@ -31,25 +32,29 @@ export function atLeast({ comparison, value }: Threshold): number {
 
 export const mostValuesFor = (threshold: Threshold): number => Math.max(mostValues, 4 * atLeast(threshold));
 
-/** Where a window's events no longer matter: its end, and how late one may still come. */
-function keepMicros(rule: Rule): number {
+/**
+ * Micros without a record after which no window of a group can hold more than the next event: its length and how late an
+ * event may come.
+ */
+export function keepMicros(rule: Rule): number {
   return (rule.window as Window).sizeMicros + rule.latenessMicros;
 }
 
 export function slidingCount(rule: Rule): Evaluator<SlidingCount> {
   const size = (rule.window as Window).sizeMicros;
-  const threshold = atLeast(rule.threshold as Threshold);
+  const threshold = rule.threshold as Threshold;
+  const least = atLeast(threshold);
+  const { latenessMicros } = rule;
   return {
-    create: () => new SlidingCount(size, threshold),
-    event(state, { time, clock }) {
-      const crossing = state.insert(time, clock - rule.latenessMicros);
-      return crossing && { at: crossing.at, values: { count: crossing.count, threshold: rule.threshold!.value } };
+    keepMicros: keepMicros(rule),
+    create: () => new SlidingCount(size, least),
+    event(state, { time, newest }) {
+      const crossing = state.insert(time, newest - latenessMicros);
+      return crossing && { at: crossing.at, values: { count: crossing.count, threshold: threshold.value } };
     },
-    due: () => Number.POSITIVE_INFINITY,
-    elapsed: () => ({ triggers: [] }),
-    expires: (state) => state.times.last() + keepMicros(rule),
     save: (state) => state.times.toArray(),
-    load: (saved) => new SlidingCount(size, threshold, new SortedNumbers(saved as number[])),
+    load: (saved) => new SlidingCount(size, least, new SortedNumbers(saved as number[])),
+    bytes: (state) => state.times.bytes,
   };
 }
 
@@ -63,11 +68,12 @@ export function slidingDistinct(
   const size = (rule.window as Window).sizeMicros;
   const most = Math.max(mostValues, 4 * threshold);
   return {
+    keepMicros: keepMicros(rule),
     create: () => new SlidingDistinct(size, threshold, most),
     event(state, happening) {
       let found: Trigger | undefined;
       for (const value of valuesOf(happening)) {
-        const crossing = state.insert(value, happening.time, happening.clock - rule.latenessMicros);
+        const crossing = state.insert(value, happening.time, happening.newest - rule.latenessMicros);
         if (
           crossing !== undefined &&
           (found === undefined || crossing.at < found.at || crossing.count > Number(found.values[measured]))
@@ -77,33 +83,31 @@ export function slidingDistinct(
       }
       return found;
     },
-    due: () => Number.POSITIVE_INFINITY,
-    elapsed: () => ({ triggers: [] }),
-    expires: (state) => state.newest + keepMicros(rule),
     save: (state) => state.save(),
     load: (saved) => new SlidingDistinct(size, threshold, most).restore(saved),
-    overflow(state) {
-      const count = state.overflow;
-      state.overflow = 0;
-      return count;
-    },
+    bytes: (state) => state.bytes,
+    overflow: takeOverflow,
   };
 }
 
 export function bucketed(rule: Rule, measure: Measure): Evaluator<BucketState> {
   const buckets = new Buckets(rule.window as Window, rule.latenessMicros, measure, rule.threshold as Threshold);
   return {
-    create: () => ({ buckets: [], overflow: 0 }),
-    event: (state, { time, value, roles }) => buckets.insert(state, time, value, roles),
+    keepMicros: keepMicros(rule),
+    create: () => buckets.create(),
+    event: (state, happening) => buckets.insert(state, happening),
     due: (state) => buckets.due(state),
     elapsed: (state, clock) => ({ triggers: buckets.elapsed(state, clock) }),
-    expires: (state) => (state.buckets.length === 0 ? 0 : Number.POSITIVE_INFINITY),
     save: (state) => buckets.save(state),
     load: (saved) => buckets.load(saved),
-    overflow(state) {
-      const count = state.overflow;
-      state.overflow = 0;
-      return count;
-    },
+    bytes: (state) => buckets.bytes(state),
+    overflow: takeOverflow,
   };
+}
+
+/** Values that a limit kept out, counted anew from here. */
+export function takeOverflow(state: { overflow: number }): number {
+  const { overflow } = state;
+  state.overflow = 0;
+  return overflow;
 }

@@ -1,12 +1,15 @@
 /** `absence`: a group that was heard of is silent for a whole window. Time passes by any record on the stream. */
 import type { z } from 'zod';
 import { ruleShape, windowedShape } from '../../../schemas/rule.js';
-import { defaultLateness, type Evaluator, minute, type RuleType, type Window } from '../rule.js';
+import { type Evaluator, nothingElapsed } from '../evaluator.js';
+import { defaultLateness, minute, type RuleType, type Window } from '../rule.js';
 
 interface State {
+  /** Greatest event time. */
   last: number;
-  /** When it was declared silent, or NaN. */
-  silentSince: number;
+  /** Stream's time of the last record: a backlog that arrives at once is a sign of life too. */
+  recorded: number;
+  silent: boolean;
   ended: number | undefined;
 }
 
@@ -31,40 +34,41 @@ export const absence: RuleType = {
   },
   evaluator(rule): Evaluator<State> {
     const size = (rule.window as Window).sizeMicros;
-    const forgetAfter = Math.max(Number(rule.options['forget']), size) + rule.latenessMicros;
-    const silent = (state: State): boolean => !Number.isNaN(state.silentSince);
+    const lateness = rule.latenessMicros;
+    const forgetMicros = Math.max(Number(rule.options.forget), size) + lateness;
     return {
-      create: ({ time }) => ({ last: time, silentSince: Number.NaN, ended: undefined }),
-      event(state, { time }) {
+      keepMicros: forgetMicros,
+      create: ({ time, recorded }) => ({ last: time, recorded, silent: false, ended: undefined }),
+      event(state, { time, recorded }) {
+        state.recorded = recorded;
         if (time > state.last) {
-          if (silent(state)) state.ended = time;
+          if (state.silent) state.ended = time;
           state.last = time;
-          state.silentSince = Number.NaN;
+          state.silent = false;
         }
         return undefined;
       },
-      due: (state) => (silent(state) ? state.last + forgetAfter : state.last + size + rule.latenessMicros) + 1,
+      due: ({ last, recorded, silent }) =>
+        silent ? recorded + forgetMicros : Math.max(last + size, recorded) + lateness + 1,
       elapsed(state, clock) {
-        const silence = state.last + size;
-        if (silent(state))
-          return clock > state.last + forgetAfter
-            ? { triggers: [], resolved: state.last + forgetAfter }
-            : { triggers: [] };
-        if (clock <= silence + rule.latenessMicros) return { triggers: [] };
-        state.silentSince = silence;
-        return { triggers: [{ at: silence, values: { silent_for_s: size / 1e6 } }] };
+        const { last, recorded, silent } = state;
+        // What is forgotten is no longer missed.
+        if (silent) return { triggers: [], resolved: last + forgetMicros };
+        if (clock <= Math.max(last + size, recorded) + lateness) return nothingElapsed;
+        state.silent = true;
+        return { triggers: [{ at: last + size, values: { silent_for_s: size / 1e6 } }] };
       },
       resolved(state) {
-        const ended = state.ended;
+        const { ended } = state;
         state.ended = undefined;
         return ended;
       },
-      expires: (state) => state.last + forgetAfter,
-      save: ({ last, silentSince }) => [last, silentSince],
+      save: ({ last, recorded, silent }) => [last, recorded, silent],
       load(saved) {
-        const [last, silentSince] = saved as [number, number];
-        return { last, silentSince, ended: undefined };
+        const [last, recorded, silent] = saved as [number, number, boolean];
+        return { last, recorded, silent, ended: undefined };
       },
+      bytes: () => 56,
     };
   },
 };

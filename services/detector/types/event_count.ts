@@ -19,6 +19,7 @@ const measure: Measure<{ count: number }> = {
   result: ({ count }) => count,
   save: ({ count }) => count,
   load: (saved) => ({ count: saved as number }),
+  bytes: () => 24,
 };
 
 export const eventCount: RuleType = {

@@ -1,5 +1,6 @@
 /** `match`: every matching event. Without `group-by` each is an alert of its own; with it they share an episode. */
-import { type Evaluator, minute, type RuleType } from '../rule.js';
+import type { Evaluator } from '../evaluator.js';
+import { minute, type RuleType } from '../rule.js';
 
 export const match: RuleType = {
   name: 'match',
@@ -17,14 +18,13 @@ export const match: RuleType = {
   evaluator(rule): Evaluator<null> {
     const grouped = rule.resolveAfterMicros > 0;
     return {
+      keepMicros: 0,
       create: () => null,
       event: (_state, { time, eventId }) =>
         grouped ? { at: time, values: {} } : { at: time, values: {}, once: true, also: { event_id: eventId } },
-      due: () => Number.POSITIVE_INFINITY,
-      elapsed: () => ({ triggers: [] }),
-      expires: () => 0,
       save: () => null,
       load: () => null,
+      bytes: () => 0,
     };
   },
 };

@@ -4,7 +4,9 @@
  */
 import { z } from 'zod';
 import { ruleShape } from '../../../schemas/rule.js';
-import { type Evaluator, minute, type RuleType } from '../rule.js';
+import type { Evaluator } from '../evaluator.js';
+import { minute, type RuleType } from '../rule.js';
+import { takeOverflow } from '../windowed.js';
 
 /** Values of one group: at about 100 bytes each, 500 KB. More are not learned, counted, and no longer alerted on. */
 const mostValues = 5_000;
@@ -42,13 +44,13 @@ export const newValue: RuleType = {
   windows: [],
   defaultLatenessMicros: Number.POSITIVE_INFINITY,
   read(draft) {
-    const field = draft.field(String(draft.keys['field']), 'field');
-    const warmup = (draft.keys['warmup'] ?? {}) as { events?: number };
+    const field = draft.field(String(draft.keys.field), 'field');
+    const warmup = (draft.keys.warmup ?? {}) as { events?: number };
     const history = draft.duration('history') ?? 30 * day;
     return {
       roles: [{ name: 'detection', expression: draft.main, ...(field && { valueField: field }) }],
       options: {
-        on: draft.keys['on'] ?? 'new',
+        on: draft.keys.on ?? 'new',
         history,
         remember: draft.duration('remember') ?? 12 * history,
         events: warmup.events ?? 20,
@@ -66,10 +68,11 @@ export const newValue: RuleType = {
       events: number;
       learn: number;
     };
-    const since = Number(rule.options['for']);
+    const since = Number(rule.options.for);
     const name = rule.roles[0]?.valueField?.name ?? 'value';
     const keep = on === 'returned' ? Math.max(remember, history) : history;
     return {
+      keepMicros: keep,
       create: ({ time }) => ({ seen: new Map(), events: 0, since: time, newest: time, overflow: 0 }),
       event(state, { time, value, watchedSince }) {
         if (value === '') return undefined;
@@ -91,9 +94,6 @@ export const newValue: RuleType = {
         if (!fires || !warm) return undefined;
         return { at: time, values: { value }, once: true, also: { [name]: value } };
       },
-      due: () => Number.POSITIVE_INFINITY,
-      elapsed: () => ({ triggers: [] }),
-      expires: (state) => state.newest + keep,
       save: ({ seen, events: count, since: first, newest }) => ({
         seen: [...seen],
         events: count,
@@ -104,11 +104,8 @@ export const newValue: RuleType = {
         const from = saved as { seen: [string, number][]; events: number; since: number; newest: number };
         return { ...from, seen: new Map(from.seen), overflow: 0 };
       },
-      overflow(state) {
-        const count = state.overflow;
-        state.overflow = 0;
-        return count;
-      },
+      bytes: ({ seen }) => 200 + seen.size * 100,
+      overflow: takeOverflow,
     };
   },
 };

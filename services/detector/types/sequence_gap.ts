@@ -3,7 +3,8 @@
  * The audit trail itself has a hole.
  */
 import { z } from 'zod';
-import { defaultLateness, type Evaluator, minute, type RuleType } from '../rule.js';
+import type { Evaluator, Trigger } from '../evaluator.js';
+import { defaultLateness, minute, type RuleType } from '../rule.js';
 
 /** Holes of one group that are waited for at a time; with more of them the oldest are reported at once. */
 const mostHoles = 64;
@@ -11,7 +12,7 @@ const mostHoles = 64;
 interface Hole {
   from: number;
   to: number;
-  /** Event time and clock when it was noticed. */
+  /** Event time, and the stream's, when it was noticed. */
   at: number;
   noticed: number;
 }
@@ -19,7 +20,15 @@ interface Hole {
 interface State {
   next: number;
   holes: Hole[];
-  newest: number;
+}
+
+function report({ from, to, at }: Hole): Trigger {
+  return {
+    at,
+    values: { missing_from: from, missing_to: to, missing: to - from + 1 },
+    once: true,
+    also: { missing_from: String(from) },
+  };
 }
 
 export const sequenceGap: RuleType = {
@@ -30,7 +39,7 @@ export const sequenceGap: RuleType = {
   windows: [],
   defaultLatenessMicros: defaultLateness,
   read(draft) {
-    const field = draft.field(String(draft.keys['field'] ?? 'producer_sequence'), 'field');
+    const field = draft.field(String(draft.keys.field ?? 'producer_sequence'), 'field');
     return {
       roles: [{ name: 'detection', expression: draft.main, ...(field && { valueField: field }) }],
       options: {},
@@ -41,18 +50,17 @@ export const sequenceGap: RuleType = {
     const lateness = rule.latenessMicros;
     const day = 24 * 60 * minute;
     return {
-      create: ({ value, time }) => ({ next: Number(value) || 0, holes: [], newest: time }),
-      event(state, { value, time, clock }) {
+      keepMicros: 7 * day + lateness,
+      create: ({ value }) => ({ next: Number(value) || 0, holes: [] }),
+      event(state, { value, time, recorded }) {
         const number = Number(value);
         if (!Number.isSafeInteger(number) || number <= 0) return undefined;
-        state.newest = Math.max(state.newest, time);
         if (state.next === 0) state.next = number;
         if (number >= state.next) {
-          if (number > state.next && state.holes.length < mostHoles) {
-            state.holes.push({ from: state.next, to: number - 1, at: time, noticed: clock });
-          }
+          const skipped = number > state.next;
+          if (skipped) state.holes.push({ from: state.next, to: number - 1, at: time, noticed: recorded });
           state.next = number + 1;
-          return undefined;
+          return state.holes.length > mostHoles ? report(state.holes.shift() as Hole) : undefined;
         }
         const at = state.holes.findIndex((hole) => number >= hole.from && number <= hole.to);
         if (at >= 0) {
@@ -70,17 +78,12 @@ export const sequenceGap: RuleType = {
         const gone = state.holes.filter(({ noticed }) => noticed + lateness < clock);
         state.holes = state.holes.filter(({ noticed }) => noticed + lateness >= clock);
         return {
-          triggers: gone.map(({ from, to, at }) => ({
-            at,
-            values: { missing_from: from, missing_to: to, missing: to - from + 1 },
-            once: true,
-            also: { missing_from: String(from) },
-          })),
+          triggers: gone.map(report),
         };
       },
-      expires: (state) => (state.holes.length > 0 ? Number.POSITIVE_INFINITY : state.newest + 7 * day),
-      save: ({ next, holes, newest }) => ({ next, holes, newest }),
+      save: ({ next, holes }) => ({ next, holes }),
       load: (saved) => structuredClone(saved) as State,
+      bytes: ({ holes }) => 64 + holes.length * 80,
     };
   },
 };

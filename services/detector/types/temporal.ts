@@ -1,10 +1,11 @@
 /** `temporal` (all steps, any order) and `temporal_ordered` (in order, with `unless` between) within a span. */
 import { z } from 'zod';
 import { selectionShape, windowedShape } from '../../../schemas/rule.js';
+import type { Evaluator } from '../evaluator.js';
 import type { Expression } from '../expression.js';
-import { type Draft, defaultLateness, type Evaluator, type RuleType, type Window } from '../rule.js';
+import { type Draft, defaultLateness, type RuleType, type Window } from '../rule.js';
 import { Sequence } from '../sequence.js';
-import { slidingDistinct } from '../windowed.js';
+import { keepMicros, slidingDistinct } from '../windowed.js';
 import { child } from '../yaml.js';
 
 /** Steps and forbidden steps together fit the bits of a small integer. */
@@ -55,7 +56,7 @@ export const temporal: RuleType = {
   },
   // All steps within a window: as many distinct steps as there are.
   evaluator(rule) {
-    const steps = Number(rule.options['steps']);
+    const steps = Number(rule.options.steps);
     const names = rule.roles.map((_, index) => String(index));
     return slidingDistinct(rule, steps, 'steps', ({ roles }) =>
       names.filter((_, index) => (roles & (1 << index)) !== 0),
@@ -76,21 +77,20 @@ export const temporalOrdered: RuleType = {
     return { roles, options: { steps, forbidden }, resolveAfterMicros: draft.window?.sizeMicros ?? 1 };
   },
   evaluator(rule): Evaluator {
-    const steps = Number(rule.options['steps']);
+    const steps = Number(rule.options.steps);
     const size = (rule.window as Window).sizeMicros;
     const masks: number[] = new Array(steps).fill(0);
-    for (const [role, after] of (rule.options['forbidden'] ?? []) as [number, number][]) masks[after]! |= 1 << role;
+    for (const [role, after] of (rule.options.forbidden ?? []) as [number, number][]) masks[after]! |= 1 << role;
     const evaluator: Evaluator<Sequence> = {
+      keepMicros: keepMicros(rule),
       create: () => new Sequence(steps, masks, size),
-      event(state, { time, roles, clock }) {
-        const at = state.insert(time, roles, clock - rule.latenessMicros);
+      event(state, { time, roles, newest }) {
+        const at = state.insert(time, roles, newest - rule.latenessMicros);
         return at === undefined ? undefined : { at, values: { steps } };
       },
-      due: () => Number.POSITIVE_INFINITY,
-      elapsed: () => ({ triggers: [] }),
-      expires: (state) => state.newest() + size + rule.latenessMicros,
       save: (state) => state.save(),
       load: (saved) => new Sequence(steps, masks, size).restore(saved),
+      bytes: (state) => state.bytes,
     };
     return evaluator as Evaluator;
   },

@@ -21,6 +21,7 @@ function measure(mostValues: number): Measure<Set<string>> {
     result: (accumulator) => accumulator.size,
     save: (accumulator) => [...accumulator],
     load: (saved) => new Set(saved as string[]),
+    bytes: ({ size }) => 64 + size * 80,
   };
 }
 
@@ -34,7 +35,7 @@ export const valueCount: RuleType = {
   defaultLatenessMicros: defaultLateness,
   read(draft) {
     needWindow(draft, true);
-    const field = draft.field(String(draft.keys['field']), 'field');
+    const field = draft.field(String(draft.keys.field), 'field');
     return {
       roles: [{ name: 'detection', expression: draft.main, ...(field && { valueField: field }) }],
       options: {},

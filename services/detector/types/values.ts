@@ -2,17 +2,10 @@
 import { z } from 'zod';
 import { conditionShape, selectionShape, volumeShape, windowedShape } from '../../../schemas/rule.js';
 import type { Measure } from '../buckets.js';
+import type { Evaluator } from '../evaluator.js';
 import { RecentValues } from '../recent.js';
-import {
-  defaultLateness,
-  type Evaluator,
-  holds,
-  type Rule,
-  type RuleType,
-  type Threshold,
-  type Window,
-} from '../rule.js';
-import { bucketed, needWindow } from '../windowed.js';
+import { defaultLateness, holds, type Rule, type RuleType, type Threshold, type Window } from '../rule.js';
+import { bucketed, keepMicros, needWindow } from '../windowed.js';
 import { child } from '../yaml.js';
 
 interface Kind {
@@ -27,7 +20,7 @@ const mostBucketValues = 100_000;
 
 /** A window's values, measured by the same code as the newest sliding one: a window without an end to its length. */
 function measureOf(kind: Kind, rule: Rule, numberOf: (value: string, roles: number) => number): Measure<RecentValues> {
-  const minimum = Number(rule.options['min_events'] ?? 1);
+  const minimum = Number(rule.options.min_events ?? 1);
   const all = (): RecentValues => new RecentValues(Number.POSITIVE_INFINITY, kind.ordered);
   return {
     name: kind.name,
@@ -46,6 +39,7 @@ function measureOf(kind: Kind, rule: Rule, numberOf: (value: string, roles: numb
     result: (accumulator) => (accumulator.count < minimum ? undefined : kind.measure(accumulator, rule)),
     save: (accumulator) => accumulator.save(),
     load: (saved) => RecentValues.load(Number.POSITIVE_INFINITY, kind.ordered, saved),
+    bytes: (accumulator) => accumulator.bytes,
   };
 }
 
@@ -53,8 +47,9 @@ function evaluator(kind: Kind, rule: Rule, numberOf: (value: string, roles: numb
   if (rule.window?.kind !== 'sliding') return bucketed(rule, measureOf(kind, rule, numberOf) as Measure) as Evaluator;
   const size = (rule.window as Window).sizeMicros;
   const threshold = rule.threshold as Threshold;
-  const minimum = Number(rule.options['min_events'] ?? 1);
+  const minimum = Number(rule.options.min_events ?? 1);
   const sliding: Evaluator<RecentValues> = {
+    keepMicros: keepMicros(rule),
     create: () => new RecentValues(size, kind.ordered),
     event(state, { time, value, roles }) {
       const number = numberOf(value, roles);
@@ -63,11 +58,9 @@ function evaluator(kind: Kind, rule: Rule, numberOf: (value: string, roles: numb
       if (!holds(threshold, measured)) return undefined;
       return { at: state.newest(), values: { [kind.name]: measured, events: state.count, threshold: threshold.value } };
     },
-    due: () => Number.POSITIVE_INFINITY,
-    elapsed: () => ({ triggers: [] }),
-    expires: (state) => state.newest() + size + rule.latenessMicros,
     save: (state) => state.save(),
     load: (saved) => RecentValues.load(size, kind.ordered, saved),
+    bytes: (state) => state.bytes,
   };
   return sliding as Evaluator;
 }
@@ -102,10 +95,10 @@ function valueType(kind: Kind, own: Readonly<Record<string, z.ZodType>> = {}): R
     defaultLatenessMicros: defaultLateness,
     read(draft) {
       needWindow(draft, false);
-      const field = draft.field(String(draft.keys['field']), 'field');
+      const field = draft.field(String(draft.keys.field), 'field');
       return {
         roles: [{ name: 'detection', expression: draft.main, ...(field && { valueField: field }) }],
-        options: { min_events: draft.keys['min_events'] ?? 1, percentile: draft.keys['percentile'] ?? 95 },
+        options: { min_events: draft.keys.min_events ?? 1, percentile: draft.keys.percentile ?? 95 },
         resolveAfterMicros: draft.window?.sizeMicros ?? 1,
       };
     },
@@ -136,7 +129,7 @@ export const valuePercentile = valueType(
     name: 'value_percentile',
     summary: 'A percentile (nearest rank) of a field in a window.',
     ordered: true,
-    measure: (values, rule) => values.percentile(Number(rule.options['percentile'])),
+    measure: (values, rule) => values.percentile(Number(rule.options.percentile)),
   },
   { percentile: z.number().gt(0).max(100).optional().describe('Default 95.') },
 );
@@ -165,7 +158,7 @@ export const ratio: RuleType = {
         { name: 'detection', expression: draft.main },
         { name: 'of', expression: { op: 'and', children: [draft.main, part] } },
       ],
-      options: { min_events: draft.keys['min_events'] ?? 10 },
+      options: { min_events: draft.keys.min_events ?? 10 },
       resolveAfterMicros: draft.window?.sizeMicros ?? 1,
     };
   },
