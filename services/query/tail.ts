@@ -114,6 +114,8 @@ export class Tail {
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-store',
+      // An idle connection that is kept alive after the tail ended would keep the server from closing.
+      connection: 'close',
       'x-content-type-options': 'nosniff',
     });
     response.write('event: ready\ndata: {}\n\n');

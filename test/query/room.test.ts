@@ -1,0 +1,354 @@
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { get, type IncomingMessage } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createKey, ensureKeys, keyFilePath, openKeys, readSecretFile } from '../../services/access/keys.js';
+import { diskState } from '../../services/query/disk.js';
+import { queryRoom } from '../../services/query/query.js';
+import type { Status } from '../../services/query/status.js';
+import { openChdbStore } from '../../services/store/chdb.js';
+import type { Store } from '../../services/store/store.js';
+import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
+import { batchOfCalls } from '../contract/store.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'query-room-'));
+/** Far fewer rows than a query may answer by default, so that a limit is met with little work. */
+const limits = { timeMs: 20_000, memoryBytes: 1024 ** 3, resultRows: 100_000, resultBytes: 64 * 1024 ** 2 };
+let stream: LocalStream;
+let store: Store;
+let server: FastifyInstance;
+let url: string;
+let key: string;
+
+beforeAll(async () => {
+  stream = openLocalStream({ directory: join(directory, 'stream'), durability: 'kernel' });
+  store = await openChdbStore({ directory: join(directory, 'store') });
+  await store.migrate();
+  await store.insert(batchOfCalls(0, 0, 1_000));
+  await ensureKeys(directory);
+  key = readSecretFile(keyFilePath(directory, 'read'));
+  // A client that has opened a connection and asked nothing yet must not keep the test from ending.
+  server = Fastify({ forceCloseConnections: true });
+  await server.register(queryRoom, {
+    store,
+    stream,
+    keys: openKeys(directory),
+    limits,
+    identity: { version: '1.2.3', pid: process.pid, started_at: '2026-11-24T03:52:00.000Z', data: directory },
+    reports: { ingestor: () => ({ lag: 7 }) },
+  });
+  url = await server.listen({ host: '127.0.0.1', port: 0 });
+});
+afterAll(async () => {
+  await server.close();
+  await store.close();
+  await stream.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Refusal {
+  error: { code: string; message: string; mend: string };
+}
+
+function ask(body: unknown, authorization: string | undefined = `Bearer ${key}`): Promise<Response> {
+  return fetch(`${url}/v1/query`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...(authorization === '' ? {} : { authorization }) },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+}
+
+describe('every route', () => {
+  test.each(['/v1/query', '/v1/tail', '/v1/status'])('%s wants a key that may read', async (path) => {
+    const emitter = readSecretFile(keyFilePath(directory, 'emit'));
+    const method = path === '/v1/query' ? 'POST' : 'GET';
+    for (const [authorization, status, code] of [
+      [undefined, 401, 'key_missing'],
+      ['Bearer mca_read_nobody', 401, 'key_missing'],
+      ['Basic dXNlcjpwYXNz', 401, 'key_missing'],
+      [`Bearer ${emitter}`, 403, 'key_role_wrong'],
+    ] as const) {
+      const response = await fetch(`${url}${path}`, {
+        method,
+        headers: { 'content-type': 'application/json', ...(authorization === undefined ? {} : { authorization }) },
+        ...(method === 'POST' ? { body: '{"sql":"SELECT 1"}' } : {}),
+      });
+      expect(response.status, authorization).toBe(status);
+      expect(((await response.json()) as Refusal).error.code).toBe(code);
+    }
+  });
+});
+
+describe('POST /v1/query', () => {
+  test('streams rows in the format that was asked for, with the type of it', async () => {
+    const response = await ask({
+      sql: 'SELECT number FROM numbers({n:UInt32})',
+      parameters: { n: '3' },
+      format: 'CSVWithNames',
+    });
+    expect(response.headers.get('content-type')).toBe('text/csv; charset=utf-8');
+    expect(response.headers.get('x-content-type-options')).toBe('nosniff');
+    expect(await response.text()).toBe('"number"\n0\n1\n2\n');
+  });
+
+  test('a parameter never becomes SQL', async () => {
+    const text = "x' OR 1 = 1 --";
+    const response = await ask({
+      sql: 'SELECT count() AS calls, {text:String} AS text FROM calls WHERE actor_id = {text:String}',
+      parameters: { text },
+    });
+    expect(await response.json()).toEqual({ calls: 0, text });
+  });
+
+  test.each([
+    [{ sql: '' }, 'sql: '],
+    [{ sql: 'SELECT 1', formats: 'JSON' }, 'body: Unrecognized key'],
+    [{ sql: 'SELECT 1', format: 'JSON SETTINGS readonly = 0' }, 'format: expected one of'],
+    [{ sql: 'SELECT 1', parameters: { 'a b': '1' } }, 'parameters.a b: '],
+    [{ sql: 'SELECT 1', parameters: { a: 1 } }, 'parameters.a: '],
+    [{ sql: 'SELECT 1', limits: { time_ms: 0 } }, 'limits.time_ms: '],
+    [{ sql: 'x'.repeat(256 * 1024 + 1) }, 'sql: '],
+    ['{"sql":', 'JSON'],
+  ])('%# a body that is not understood names the part', async (body, message) => {
+    const response = await ask(body);
+    expect(response.status).toBe(400);
+    const { error } = (await response.json()) as Refusal;
+    expect(error.code).toBe('request_invalid');
+    expect(error.message).toContain(message);
+  });
+
+  test.each([
+    ['DROP TABLE calls', 403, 'query_refused'],
+    ['SELECT 1; SELECT 2', 403, 'query_refused'],
+    ["SELECT file('/etc/passwd')", 403, 'query_refused'],
+    ["SELECT * FROM url('http://127.0.0.1:1/', LineAsString)", 403, 'query_refused'],
+    ["SELECT 1 INTO OUTFILE '/tmp/out'", 403, 'query_refused'],
+    ['SELECT 1 SETTINGS max_result_rows = 0', 403, 'query_refused'],
+    ['SELEKT 1', 400, 'query_failed'],
+    ['SELECT nothing FROM calls', 400, 'query_failed'],
+    ['SELECT * FROM calls WHERE', 400, 'query_failed'],
+  ])('%s is answered with %i', async (sql, status, code) => {
+    const response = await ask({ sql });
+    const { error } = (await response.json()) as Refusal;
+    expect(error).toMatchObject({ code, mend: expect.stringMatching(/\.$/) });
+    expect(response.status).toBe(status);
+  });
+
+  test('limits may be made smaller, never larger', async () => {
+    const small = await ask({ sql: 'SELECT number FROM numbers(1000)', limits: { result_rows: 10 } });
+    expect(small.status).toBe(422);
+    expect(((await small.json()) as Refusal).error.code).toBe('query_limit');
+    const large = await ask({ sql: 'SELECT number FROM numbers(200000)', limits: { result_rows: 10_000_000 } });
+    // The rows come in blocks, so the limit may be met after the first bytes: then the connection breaks.
+    await expect(
+      large.text().then((text) => (large.ok ? text : Promise.reject(new Error(String(large.status))))),
+    ).rejects.toThrow();
+  });
+
+  test('half a result never looks whole', async () => {
+    const response = await ask({
+      sql: "SELECT throwIf(number = 150000, 'late fault') AS x, repeat('y', 100) AS y FROM numbers(200000)",
+      limits: { result_rows: 100_000 },
+    });
+    await expect(
+      response.text().then((text) => (response.ok ? text : Promise.reject(new Error(String(response.status))))),
+    ).rejects.toThrow();
+  });
+
+  test('a client that leaves ends its query', async () => {
+    const left = new AbortController();
+    const endless = fetch(`${url}/v1/query`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
+      body: JSON.stringify({ sql: 'SELECT count() FROM numbers(1000000000000)', limits: { time_ms: 1_000 } }),
+      signal: left.signal,
+    });
+    const refused = expect(endless).rejects.toThrow();
+    // Both places for queries are free again afterwards, which the answers below need.
+    setTimeout(() => left.abort(), 200);
+    await refused;
+    const answers = await Promise.all([ask({ sql: 'SELECT 1' }), ask({ sql: 'SELECT 2' })]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+  });
+});
+
+async function statusOf(): Promise<Status> {
+  const response = await fetch(`${url}/v1/status`, { headers: { authorization: `Bearer ${key}` } });
+  return (await response.json()) as Status;
+}
+
+describe('GET /v1/status', () => {
+  test('tells the parts of the daemon', async () => {
+    const status = await statusOf();
+    expect(status).toMatchObject({
+      version: '1.2.3',
+      pid: process.pid,
+      data: directory,
+      ingestor: { lag: 7 },
+      dead_letters: 0,
+      tail_clients: 0,
+    });
+    expect(status.tables.find(({ table }) => table === 'calls')).toMatchObject({ rows: 1_000 });
+    expect(status.disk.store_bytes).toBeGreaterThan(10_000);
+    expect(status.stream.map(({ topic }) => topic)).toEqual(['calls', 'alerts', 'throttle', 'deliveries', 'dead']);
+  });
+});
+
+describe('GET /v1/tail', () => {
+  let offset = 0;
+  beforeEach(async () => {
+    [offset] = (await stream.partitions('calls')).map(({ endOffset }) => endOffset) as [number];
+  });
+
+  async function append(...events: readonly (object | string)[]): Promise<void> {
+    await stream.append(
+      'calls',
+      events.map((event) => ({
+        key: 'k',
+        value: Buffer.from(typeof event === 'string' ? event : JSON.stringify(event)),
+        headers: { tenant: 'default', producer_key: 'emitter' },
+      })),
+    );
+  }
+
+  /** Events of a tail that has begun; `next` resolves to name and data of the next one. */
+  async function follow(query = ''): Promise<{ next(): Promise<[string, Record<string, unknown>]>; stop(): void }> {
+    const stopped = new AbortController();
+    const response = await fetch(`${url}/v1/tail${query}`, {
+      headers: { authorization: `Bearer ${key}` },
+      signal: stopped.signal,
+    });
+    expect(response.status).toBe(200);
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    async function next(): Promise<[string, Record<string, unknown>]> {
+      for (;;) {
+        const end = text.indexOf('\n\n');
+        if (end === -1) {
+          const { value, done } = await reader.read();
+          if (done) throw new Error('the tail ended');
+          text += value;
+          continue;
+        }
+        const frame = text.slice(0, end);
+        text = text.slice(end + 2);
+        if (frame.startsWith(':')) continue;
+        const name = /^event: (.*)$/m.exec(frame)?.[1] ?? 'message';
+        return [name, JSON.parse(/^data: (.*)$/m.exec(frame)![1]!) as Record<string, unknown>];
+      }
+    }
+    expect(await next()).toEqual(['ready', {}]);
+    return { next, stop: () => stopped.abort() };
+  }
+
+  test('shows what is recorded after it began, with what gateway and stream know', async () => {
+    await append({ event_id: 'before' });
+    const tail = await follow();
+    await append({ event_id: 'after' });
+    const [, event] = await tail.next();
+    expect(event).toMatchObject({
+      event_id: 'after',
+      tenant: 'default',
+      producer_key: 'emitter',
+      stream_partition: 0,
+      stream_offset: offset + 1,
+      recorded_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
+    });
+    tail.stop();
+  });
+
+  test('a filter takes any of its values, several filters must all match', async () => {
+    const tail = await follow('?tool=add&tool=divide&actor=alice');
+    await append(
+      { tool_name: 'add', actor_id: 'bob' },
+      { tool_name: 'multiply', actor_id: 'alice' },
+      { tool_name: 'divide', actor_id: 'alice' },
+    );
+    expect((await tail.next())[1]).toMatchObject({ tool_name: 'divide', actor_id: 'alice' });
+    tail.stop();
+  });
+
+  test('a record that is no event is passed over', async () => {
+    const tail = await follow();
+    await append('no JSON', '[1]', 'null', { event_id: 'good' });
+    expect((await tail.next())[1]).toMatchObject({ event_id: 'good' });
+    tail.stop();
+  });
+
+  test('an unknown filter and too many values are refused', async () => {
+    const refuse = async (query: string): Promise<string> => {
+      const response = await fetch(`${url}/v1/tail?${query}`, { headers: { authorization: `Bearer ${key}` } });
+      expect(response.status).toBe(400);
+      return ((await response.json()) as Refusal).error.message;
+    };
+    expect(await refuse('colour=red')).toContain('"colour", expected some of tool, server, actor');
+    expect(await refuse(Array.from({ length: 65 }, (_, index) => `tool=${index}`).join('&'))).toContain('64 values');
+  });
+
+  test('who reads too slowly is told how many calls were skipped, and nobody else loses one', async () => {
+    const slow = get(`${url}/v1/tail`, { headers: { authorization: `Bearer ${key}` } });
+    const [response] = (await once(slow, 'response')) as [IncomingMessage];
+    response.pause();
+    const quick = await follow();
+    const body = 'x'.repeat(256 * 1024);
+    const sent = 100;
+    for (let number = 0; number < sent; number++) {
+      await append({ number, body });
+      expect((await quick.next())[1].number).toBe(number);
+    }
+    quick.stop();
+    let text = '';
+    let shown = 0;
+    let skipped = 0;
+    for await (const chunk of response.setEncoding('utf8')) {
+      const frames = (text + chunk).split('\n\n');
+      text = frames.pop()!;
+      for (const frame of frames) {
+        if (frame.startsWith('data: ')) shown++;
+        const told = /^event: skipped\ndata: (.*)$/.exec(frame)?.[1];
+        if (told !== undefined) skipped += (JSON.parse(told) as { skipped: number }).skipped;
+      }
+      if (shown + skipped === sent) break;
+    }
+    expect(skipped).toBeGreaterThan(0);
+    expect(shown).toBeGreaterThan(0);
+    slow.destroy();
+  });
+
+  test('the 33rd who looks on is asked to come back', async () => {
+    await expect.poll(async () => (await statusOf()).tail_clients).toBe(0);
+    const tails = await Promise.all(Array.from({ length: 32 }, () => follow()));
+    const response = await fetch(`${url}/v1/tail`, { headers: { authorization: `Bearer ${key}` } });
+    expect(response.status).toBe(503);
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(((await response.json()) as Refusal).error.code).toBe('tail_clients_limit');
+    for (const tail of tails) tail.stop();
+  });
+});
+
+test('a key that was made meanwhile reads within a second', async () => {
+  const made = await createKey(directory, { name: 'grafana', role: 'read', tenant: 'default' });
+  const before = statSync(join(directory, 'keys.json')).mode;
+  expect(before & 0o077).toBe(0);
+  await expect
+    .poll(async () => (await ask({ sql: 'SELECT 1' }, `Bearer ${made.key}`)).status, { timeout: 3_000, interval: 100 })
+    .toBe(200);
+});
+
+test('the disk state counts what an unfinished spool holds', async () => {
+  const data = mkdtempSync(join(tmpdir(), 'query-disk-'));
+  try {
+    mkdirSync(join(data, 'spool', 'files-1'), { recursive: true });
+    writeFileSync(join(data, 'spool', 'files-1', 'owner.json'), `{"pid":${process.pid}}`);
+    writeFileSync(join(data, 'spool', 'files-1', '1.segment'), 'x'.repeat(100));
+    const state = diskState(data);
+    expect(state.spools).toEqual([{ producer_id: 'files-1', bytes: expect.any(Number), pid: process.pid }]);
+    expect(state.spool_bytes).toBeGreaterThanOrEqual(100);
+    expect(diskState(join(data, 'not-there'))).toMatchObject({ spools: [], store_bytes: 0 });
+  } finally {
+    rmSync(data, { recursive: true, force: true });
+  }
+});
