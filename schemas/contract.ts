@@ -11,8 +11,9 @@ import {
   maxMapValueBytes,
   maxTextBytes,
   uuidPattern,
-} from './check.js';
-import { eventFields, type Field, outcomes } from './event.js';
+} from './check-value.js';
+import { type EventField, eventFields } from './event.js';
+import type { Field } from './field.js';
 import { parseTimeMicros } from './time.js';
 
 /**
@@ -39,7 +40,7 @@ function mapFits(map: Record<string, unknown>): boolean {
   );
 }
 
-function schemaOf({ kind, maxBytes }: Field): z.ZodType {
+function schemaOf({ kind, maxBytes, values }: Field): z.ZodType {
   switch (kind) {
     case 'uuid':
       return z.string().regex(uuidPattern);
@@ -56,8 +57,8 @@ function schemaOf({ kind, maxBytes }: Field): z.ZodType {
       return z
         .unknown()
         .refine((value) => !exceedsBytes(jsonText(value), maxBytes ?? maxTextBytes.body), 'too long as JSON text');
-    case 'outcome':
-      return z.enum(outcomes);
+    case 'choice':
+      return z.enum(values as readonly string[] as readonly [string, ...string[]]);
     case 'duration':
       return z.number().min(0).max(maxDurationMs);
     case 'counter':
@@ -73,11 +74,13 @@ function schemaOf({ kind, maxBytes }: Field): z.ZodType {
       return z.array(textOf(maxListItemBytes)).max(maxListItems);
     case 'map':
       return z.record(z.string(), z.unknown()).refine(mapFits, 'too many or too long entries');
+    case 'bytes':
+      return z.never();
   }
 }
 
 const shape = Object.fromEntries(
-  (Object.entries(eventFields) as [string, Field][]).map(([name, field]) => {
+  (Object.entries(eventFields) as [string, EventField][]).map(([name, field]) => {
     const described = schemaOf(field).meta({
       description: field.setBy ? `Set by the ${field.setBy}; leave it out. ${field.description}` : field.description,
       examples: [field.example],

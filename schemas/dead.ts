@@ -1,14 +1,6 @@
-import {
-  ByteBuffer,
-  BytesColumn,
-  type Column,
-  Int64Column,
-  LowCardinalityColumn,
-  MapColumn,
-  StringColumn,
-  Uint32Column,
-  writeBlock,
-} from './columns.js';
+import { type Fields, positionFields } from './field.js';
+import { RecordBlock } from './native.js';
+import type { RecordTopic } from './record-topic.js';
 
 /**
  * A dead letter: a record that could not be stored, kept whole with its place and the reason. On the `dead` topic the
@@ -70,79 +62,27 @@ function wholeNumber(text: string | undefined, maximum: number): number {
   return Number.isInteger(value) && value >= 0 && value <= maximum ? value : 0;
 }
 
-/** The columns of `dead` in the block's order. */
-export const deadColumns = [
-  'source_topic',
-  'source_partition',
-  'source_offset',
-  'reason',
-  'message',
-  'raw',
-  'headers',
-  'recorded_at',
-  'stream_partition',
-  'stream_offset',
-] as const;
+export const deadFields = {
+  source_topic: { kind: 'name', description: 'Topic that the record came from.' },
+  source_partition: { kind: 'size', description: 'Its partition there.' },
+  source_offset: { kind: 'counter', description: 'Its offset there.' },
+  reason: { kind: 'name', description: 'Code of the refusal.' },
+  message: { kind: 'text', description: 'What was expected and what was found.' },
+  raw: { kind: 'bytes', description: "The record's value, byte for byte." },
+  headers: { kind: 'map', description: "The record's own headers." },
+  ...positionFields,
+} as const satisfies Fields;
 
-/** A block of `dead` under construction, as `CallsBlock` is one of `calls`. */
-export class DeadBlock {
-  private readonly sourceTopic = new LowCardinalityColumn();
-  private readonly sourcePartition = new Uint32Column();
-  private readonly sourceOffset = new Int64Column('UInt64');
-  private readonly reason = new LowCardinalityColumn();
-  private readonly message = new StringColumn();
-  private readonly raw = new BytesColumn();
-  private readonly headers = new MapColumn();
-  private readonly recordedAt = new Int64Column("DateTime64(3, 'UTC')");
-  private readonly partition = new Uint32Column();
-  private readonly offset = new Int64Column('UInt64');
-  private readonly named: readonly (readonly [string, Column<never>])[] = [
-    ['source_topic', this.sourceTopic],
-    ['source_partition', this.sourcePartition],
-    ['source_offset', this.sourceOffset],
-    ['reason', this.reason],
-    ['message', this.message],
-    ['raw', this.raw],
-    ['headers', this.headers],
-    ['recorded_at', this.recordedAt],
-    ['stream_partition', this.partition],
-    ['stream_offset', this.offset],
-  ];
-  private readonly block = new ByteBuffer();
-  private count = 0;
+/** An ingestor that was killed after a dead letter and before its commit sends it again; the source tells. */
+export const deadTopic: RecordTopic = {
+  fields: deadFields,
+  identity: ['source_topic', 'source_partition', 'source_offset'],
+  check: (value, headers) => ({ ok: true, event: { ...parseDead(value, headers) } }),
+};
 
-  /** Appends a dead letter; position and time are those of the record in the `dead` topic. */
-  append(dead: DeadRecord, recordedAtMs: number, partition: number, offset: number): void {
-    this.sourceTopic.append(dead.source_topic);
-    this.sourcePartition.append(dead.source_partition);
-    this.sourceOffset.append(dead.source_offset);
-    this.reason.append(dead.reason);
-    this.message.append(dead.message);
-    this.raw.append(dead.raw);
-    this.headers.append(dead.headers);
-    this.recordedAt.append(recordedAtMs);
-    this.partition.append(partition);
-    this.offset.append(offset);
-    this.count++;
-  }
-
-  get rows(): number {
-    return this.count;
-  }
-
-  get bytes(): number {
-    let bytes = 0;
-    for (const [, column] of this.named) bytes += column.size;
-    return bytes;
-  }
-
-  finish(): Uint8Array {
-    writeBlock(this.block, this.named, this.count);
-    return this.block.bytes.subarray(0, this.block.length);
-  }
-
-  reset(): void {
-    for (const [, column] of this.named) column.reset();
-    this.count = 0;
+/** A block of `dead`. */
+export class DeadBlock extends RecordBlock<DeadRecord> {
+  constructor() {
+    super(deadFields);
   }
 }

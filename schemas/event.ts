@@ -5,42 +5,7 @@
  * Names are OpenTelemetry's MCP and GenAI attributes, flattened to snake_case, wherever the convention has one
  * (`otel`); the rest is ours and stays out of the `mcp.*` namespace.
  */
-
-/** What an event's value may be, on the wire (JSON) and in the table. */
-export interface FieldKinds {
-  /** Wire: canonical lower-case UUID text. Column: UUID. */
-  uuid: string;
-  /** Wire: RFC 3339 in UTC with up to six decimals, `2026-11-24T03:52:00.123456Z`. Column: DateTime64(6, 'UTC'). */
-  time_micros: string;
-  /** Wire: as `time_micros`. Column: DateTime64(3, 'UTC'). Set by the stream, never by a producer. */
-  time_millis: string;
-  /** Few distinct values. Column: LowCardinality(String). */
-  name: string;
-  /** Short text with many distinct values. Column: String. */
-  text: string;
-  /** JSON text of a body (wire: JSON text, or any JSON value, which is then serialised). Column: String, ZSTD(3). */
-  body: string;
-  /** One of a closed list. Column: LowCardinality(String), checked before it is stored. */
-  outcome: Outcome;
-  /** Milliseconds with three decimals; null when unknown. Column: Nullable(Decimal64(3)). */
-  duration: number | null;
-  /** Unsigned, below 2^53. Column: UInt64. */
-  counter: number;
-  /** Unsigned, below 2^32. Column: UInt32. */
-  size: number;
-  /** Signed, safe integer. Column: Int64. */
-  integer: number;
-  /** Column: Bool. */
-  flag: boolean;
-  /** True, false or not stated. Column: Nullable(Bool). */
-  hint: boolean | null;
-  /** Column: Array(String). */
-  list: readonly string[];
-  /** Column: Map(String, String); on the wire a value that is not a string is kept as its JSON text. */
-  map: Readonly<Record<string, string>>;
-}
-
-export type FieldKind = keyof FieldKinds;
+import { type Field, type FieldKind, type FieldKinds, positionFields, type RecordOf } from './field.js';
 
 /** How a call ended. `no_response`: the process ended, or the connection closed, before an answer. */
 export const outcomes = [
@@ -57,22 +22,19 @@ export const outcomes = [
 ] as const;
 export type Outcome = (typeof outcomes)[number];
 
-export interface Field<K extends FieldKind = FieldKind> {
-  readonly kind: K;
+/** A field of the event, with what its documentation says. */
+export interface EventField<K extends FieldKind = FieldKind> extends Field<K> {
   readonly group: 'identity' | 'time' | 'who' | 'what' | 'outcome' | 'payload' | 'tool' | 'linkage' | 'position';
-  /** A record without it is refused. Every other field has the default of its kind: '', 0, null, false, [], {}. */
-  readonly required?: true;
-  /** Who sets it: the producer (default), the `gateway` (from the key, in a header) or the `stream` (from the record). */
-  readonly setBy?: 'gateway' | 'stream';
-  /** Longest value in bytes of UTF-8; a longer one is refused. Default by kind: name 256, text 2,048, body 1 MiB. */
-  readonly maxBytes?: number;
   /** The OpenTelemetry attribute with this meaning. */
   readonly otel?: string;
-  readonly description: string;
   readonly example: FieldKinds[K];
 }
 
-function field<K extends FieldKind>(kind: K, group: Field['group'], rest: Omit<Field<K>, 'kind' | 'group'>): Field<K> {
+function field<K extends FieldKind, R extends { readonly required?: true }>(
+  kind: K,
+  group: EventField['group'],
+  rest: Omit<EventField<K>, 'kind' | 'group' | 'required'> & R,
+): EventField<K> & R {
   return { kind, group, ...rest };
 }
 
@@ -108,11 +70,7 @@ export const eventFields = {
     description: "When the request arrived, by the producer's clock.",
     example: '2026-11-24T03:52:00.123456Z',
   }),
-  recorded_at: field('time_millis', 'time', {
-    setBy: 'stream',
-    description: "When the stream took the record, by the stream's clock. Partitions and retention go by it.",
-    example: '2026-11-24T03:52:00.310Z',
-  }),
+  recorded_at: { ...positionFields.recorded_at, group: 'time', example: '2026-11-24T03:52:00.310Z' },
   duration_ms: field('duration', 'time', {
     description: 'From the arrival of the request to its answer; null when there was none.',
     example: 12.345,
@@ -182,7 +140,14 @@ export const eventFields = {
     example: 'stdio',
   }),
 
-  outcome: field('outcome', 'outcome', { required: true, description: 'How the call ended.', example: 'success' }),
+  outcome: {
+    kind: 'choice',
+    group: 'outcome',
+    required: true,
+    values: outcomes,
+    description: 'How the call ended.',
+    example: 'success',
+  },
   error_type: field('name', 'outcome', {
     otel: 'error.type',
     description: 'tool_error, a JSON-RPC error name, or the class of the failure.',
@@ -258,22 +223,14 @@ export const eventFields = {
     example: { 'deployment.environment': 'prod' },
   }),
 
-  stream_partition: field('size', 'position', {
-    setBy: 'stream',
-    description: 'Partition of the record in the stream.',
-    example: 0,
-  }),
-  stream_offset: field('counter', 'position', {
-    setBy: 'stream',
-    description: 'Offset of the record in its partition.',
-    example: 123456,
-  }),
-} as const satisfies Record<string, Field>;
+  stream_partition: { ...positionFields.stream_partition, group: 'position', example: 0 },
+  stream_offset: { ...positionFields.stream_offset, group: 'position', example: 123456 },
+} as const satisfies Record<string, EventField>;
 
 export type FieldName = keyof typeof eventFields;
 
 /** One recorded request to an MCP server, complete: every field has a value. */
-export type CallEvent = { -readonly [N in FieldName]: FieldKinds[(typeof eventFields)[N]['kind']] };
+export type CallEvent = RecordOf<typeof eventFields>;
 
 /** What a producer sends: the required fields and whatever else it knows. One JSON object on one line. */
 export type ProducedEvent = Pick<CallEvent, RequiredField> & Partial<Omit<CallEvent, RequiredField>>;

@@ -2,11 +2,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { maxTextBytes } from './check.js';
+import { maxTextBytes } from './check-value.js';
 import { configurationDocumentation, configurationJsonSchema } from './configuration-keys.js';
 import { producedEventSchema } from './contract.js';
 import { errorCatalogue } from './errors.js';
-import { eventFields, type Field } from './event.js';
+import { type EventField, eventFields } from './event.js';
 import { columnTypeOf } from './native.js';
 
 /** Files that follow from the list of fields, by path from the package's root. A test fails when one differs. */
@@ -24,7 +24,7 @@ function jsonSchema(): unknown {
   return z.toJSONSchema(producedEventSchema, { io: 'input', target: 'draft-2020-12' });
 }
 
-const groupTitles: Record<Field['group'], string> = {
+const groupTitles: Record<EventField['group'], string> = {
   identity: 'Identity',
   time: 'Time',
   who: 'Who',
@@ -51,7 +51,7 @@ function eventsPage(): string {
     '- Of two equal keys in one object the last one counts.',
     '',
   ];
-  const fields = Object.entries(eventFields) as [string, Field][];
+  const fields = Object.entries(eventFields) as [string, EventField][];
   for (const [group, title] of Object.entries(groupTitles)) {
     lines.push(
       `## ${title}`,
@@ -88,7 +88,7 @@ function errorsPage(): string {
   return `${lines.join('\n')}\n`;
 }
 
-function limitOf({ kind, maxBytes }: Field): string {
+function limitOf({ kind, maxBytes }: EventField): string {
   const bytes = maxBytes ?? (kind in maxTextBytes ? maxTextBytes[kind as keyof typeof maxTextBytes] : undefined);
   return bytes === undefined ? '' : `${bytes.toLocaleString('en')} bytes`;
 }

@@ -2,6 +2,7 @@ import {
   ArrayColumn,
   BoolColumn,
   ByteBuffer,
+  BytesColumn,
   type Column,
   Int64Column,
   LowCardinalityColumn,
@@ -12,11 +13,12 @@ import {
   UuidColumn,
   writeBlock,
 } from './columns.js';
-import { type CallEvent, eventFields, type FieldKind, type FieldKinds } from './event.js';
+import { type CallEvent, eventFields } from './event.js';
+import { type FieldKind, type FieldKinds, type Fields, positionFields } from './field.js';
 import { parseTimeMicros } from './time.js';
 
 /**
- * Builds one block of `calls` in ClickHouse's Native format from checked events. The engine reads columns and parses
+ * Builds one block of a table in ClickHouse's Native format from checked records. The engine reads columns and parses
  * nothing, so what is stored is exactly what was checked.
  */
 
@@ -63,7 +65,7 @@ const columnOf: { [K in FieldKind]: () => Column<FieldKinds[K]> } = {
   name: () => new LowCardinalityColumn(),
   text: () => new StringColumn(),
   body: () => new StringColumn(),
-  outcome: () => new LowCardinalityColumn(),
+  choice: () => new LowCardinalityColumn(),
   duration: () => new NullableColumn(new DurationColumn(), 0),
   counter: () => new Int64Column('UInt64'),
   size: () => new Uint32Column(),
@@ -72,10 +74,8 @@ const columnOf: { [K in FieldKind]: () => Column<FieldKinds[K]> } = {
   hint: () => new NullableColumn(new BoolColumn(), false),
   list: () => new ArrayColumn(),
   map: () => new MapColumn(),
+  bytes: () => new BytesColumn(),
 };
-
-/** The columns of `calls` in the block's order. */
-export const callColumns: readonly string[] = Object.keys(eventFields);
 
 /** The ClickHouse type of a kind of field. */
 export function columnTypeOf(kind: FieldKind): string {
@@ -83,13 +83,13 @@ export function columnTypeOf(kind: FieldKind): string {
 }
 
 /**
- * A block of `calls` under construction. Buffers are reused after `reset`; what `finish` returned is overwritten by the
- * next `finish`, so it must have been written by then.
+ * A block of one table under construction. Buffers are reused after `reset`; what `finish` returned is overwritten by
+ * the next `finish`, so it must have been written by then.
  */
-export class CallsBlock {
-  private readonly named: [keyof CallEvent, Column<never>][] = [];
-  /** Columns that take their value from the event, beside the names. */
-  private readonly names: (keyof CallEvent)[] = [];
+export class RecordBlock<R> {
+  private readonly named: (readonly [string, Column<never>])[] = [];
+  /** Columns that take their value from the record, beside the names. */
+  private readonly names: string[] = [];
   private readonly columns: Column<unknown>[] = [];
   private readonly recordedAt: TimeColumn;
   private readonly partition: Column<number>;
@@ -97,29 +97,27 @@ export class CallsBlock {
   private readonly block = new ByteBuffer();
   private count = 0;
 
-  constructor() {
-    for (const [name, { kind }] of Object.entries(eventFields)) {
-      this.named.push([name as keyof CallEvent, columnOf[kind]() as Column<never>]);
-    }
-    this.recordedAt = this.column('recorded_at') as TimeColumn;
-    this.partition = this.column('stream_partition') as Column<number>;
-    this.offset = this.column('stream_offset') as Column<number>;
-    for (const [name, column] of this.named) {
-      if (column === this.recordedAt || column === this.partition || column === this.offset) continue;
+  /** `fields` has the three of `positionFields` among them. */
+  constructor(fields: Fields) {
+    const byName = new Map<string, Column<never>>();
+    for (const [name, { kind }] of Object.entries(fields)) {
+      const column = columnOf[kind]() as Column<never>;
+      byName.set(name, column);
+      this.named.push([name, column]);
+      if (name in positionFields) continue;
       this.names.push(name);
       this.columns.push(column as Column<unknown>);
     }
+    this.recordedAt = byName.get('recorded_at') as unknown as TimeColumn;
+    this.partition = byName.get('stream_partition') as Column<number>;
+    this.offset = byName.get('stream_offset') as Column<number>;
   }
 
-  private column(name: keyof CallEvent): Column<never> {
-    return (this.named.find(([candidate]) => candidate === name) as [string, Column<never>])[1];
-  }
-
-  /** Appends a checked event. `recordedAtMs` is milliseconds since the epoch, as the stream's record has it. */
-  append(event: CallEvent, recordedAtMs: number, partition: number, offset: number): void {
+  /** Appends a checked record. `recordedAtMs` is milliseconds since the epoch, as the stream's record has it. */
+  append(record: R, recordedAtMs: number, partition: number, offset: number): void {
     const { names, columns } = this;
     for (let index = 0; index < columns.length; index++) {
-      (columns[index] as Column<unknown>).append(event[names[index] as keyof CallEvent]);
+      (columns[index] as Column<unknown>).append((record as Record<string, unknown>)[names[index] as string]);
     }
     this.recordedAt.appendTicks(recordedAtMs);
     this.partition.append(partition);
@@ -148,5 +146,12 @@ export class CallsBlock {
   reset(): void {
     for (const [, column] of this.named) column.reset();
     this.count = 0;
+  }
+}
+
+/** A block of `calls`. */
+export class CallsBlock extends RecordBlock<CallEvent> {
+  constructor() {
+    super(eventFields);
   }
 }

@@ -1,5 +1,6 @@
 /** Names of fields as rules write them: the event contract's, short aliases, and paths into the bodies. */
-import { eventFields, type FieldKind, type FieldName } from '../../schemas/event.js';
+import { eventFields, type FieldName } from '../../schemas/event.js';
+import type { FieldKind } from '../../schemas/field.js';
 import { nearestName } from '../../schemas/nearest.js';
 
 /** Fields that follow from the record and are in no event. */

@@ -9,7 +9,8 @@
  */
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Registry } from 'prom-client';
-import { checkCall, type RecordErrorCode } from '../../schemas/check.js';
+import { checkCall } from '../../schemas/check.js';
+import type { RecordErrorCode } from '../../schemas/check-value.js';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import type { KeyEntry, KeyRole, Keys } from '../access/keys.js';
 import type { NewRecord, Stream } from '../stream/stream.js';

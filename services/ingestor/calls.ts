@@ -2,7 +2,7 @@
  * From a batch of the `calls` topic to rows: checks each record, decides which are repeated deliveries, and hands the
  * rest to the writer in order.
  */
-import { type CheckedCall, checkCall } from '../../schemas/check.js';
+import { type Checked, checkCall } from '../../schemas/check.js';
 import { deadToRecord } from '../../schemas/dead.js';
 import type { CallEvent } from '../../schemas/event.js';
 import type { Store } from '../store/store.js';
@@ -24,7 +24,7 @@ export interface DirectProducers {
  * Checks a record of the stream with what its headers and its position vouch for. The same record gives the same answer
  * every time.
  */
-export function checkRecord(record: StreamRecord, partition: number, direct: DirectProducers): CheckedCall {
+export function checkRecord(record: StreamRecord, partition: number, direct: DirectProducers): Checked<CallEvent> {
   const { headers } = record;
   const vouched = {
     tenant: headers.tenant ?? direct.tenant,
@@ -113,7 +113,7 @@ export interface CallsPartitionOptions {
 /** A record of a batch with what is known about it so far. */
 interface Decided {
   readonly record: StreamRecord;
-  readonly checked: CheckedCall | undefined;
+  readonly checked: Checked<CallEvent> | undefined;
   /** True while only the table can tell whether the event is stored. */
   readonly ask: boolean;
 }
@@ -163,7 +163,7 @@ export class CallsPartition {
     }
   }
 
-  private decide(record: StreamRecord, checked: CheckedCall): Decided {
+  private decide(record: StreamRecord, checked: Checked<CallEvent>): Decided {
     if (!checked.ok) return { record, checked, ask: false };
     const { tenant, event_id } = checked.event;
     if (!this.recent.hasRoomFor(tenant)) {

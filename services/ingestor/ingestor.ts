@@ -1,19 +1,19 @@
 /**
- * From the stream to the store: the `calls` and the `dead` topic, each into its table, exactly once.
+ * From the stream to the store: the `calls` topic and those of `recordTopics`, each into its table, exactly once.
  *
  * The table is the offset store: an assigned partition goes on after the highest offset in the table, and never before
  * what the group committed. A commit is a hint that saves reading repeated deliveries again.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
-import { DeadBlock, type DeadRecord } from '../../schemas/dead.js';
 import type { CallEvent } from '../../schemas/event.js';
-import { CallsBlock } from '../../schemas/native.js';
+import { CallsBlock, RecordBlock } from '../../schemas/native.js';
+import { type RecordTable, type RecordTopicName, recordTopicNames, tableFields } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';
 import type { Consumer, RecordBatch, Stream } from '../stream/stream.js';
-import { CallsPartition, type DirectProducers, deadLetterOf, readStoredUpTo } from './calls.js';
-import { DeadPartition } from './dead.js';
+import { CallsPartition, type DirectProducers, deadLetterOf, readStoredUpTo, type StoredUpTo } from './calls.js';
 import { type IngestorMetrics, ingestorMetrics } from './metrics.js';
+import { RecordPartition, type TopicRow } from './records.js';
 import { Abandoned, pause, pauseMs, untilDone } from './retry.js';
 import { type BlockLimits, PartitionWriter } from './writer.js';
 
@@ -75,7 +75,8 @@ const batchBytes = 4 * 1024 * 1024;
  */
 const leastRememberedIds = (rows: number): number => 2 * rows + Math.ceil(batchBytes / 120);
 
-type IngestedTopic = 'calls' | 'dead';
+/** Of the topics that have no event ids. */
+const nothingStored: StoredUpTo = { defaultMs: 0, byTenant: new Map() };
 
 /** A partition that is ours. */
 interface Assigned {
@@ -84,7 +85,7 @@ interface Assigned {
   abandon(): Promise<void>;
 }
 
-/** Starts to ingest both topics. Faults of stream and store are retried for ever and reported. */
+/** Starts to ingest every topic that has a table. Faults of stream and store are retried for ever and reported. */
 export async function startIngestor(options: IngestorOptions): Promise<Ingestor> {
   const limits = { ...defaultIngestorLimits, ...options.limits };
   const least = leastRememberedIds(limits.rows);
@@ -93,13 +94,14 @@ export async function startIngestor(options: IngestorOptions): Promise<Ingestor>
       `rememberedIds is ${limits.rememberedIds}; with blocks of ${limits.rows} rows at least ${least} are needed.`,
     );
   const metrics = ingestorMetrics(options.metrics);
-  const readers = (['calls', 'dead'] as const).map((topic) => new TopicIngestor(topic, options, limits, metrics));
+  // Dead letters come last: those that the others leave behind when they stop are still ingested.
+  const topics: RecordTable[] = ['calls', ...recordTopicNames.filter((topic) => topic !== 'dead'), 'dead'];
+  const readers = topics.map((topic) => new TopicIngestor(topic, options, limits, metrics));
   for (const reader of readers) reader.start();
   let closing: Promise<void> | undefined;
   return {
     status: () => statusOf(metrics),
     close: () => {
-      // Calls go first: the dead letters that they leave behind are still ingested.
       closing ??= readers.reduce((before, reader) => before.then(() => reader.close()), Promise.resolve());
       return closing;
     },
@@ -132,7 +134,7 @@ class TopicIngestor {
   private running: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly topic: IngestedTopic,
+    private readonly topic: RecordTable,
     private readonly options: IngestorOptions,
     private readonly limits: IngestorLimits,
     private readonly metrics: IngestorMetrics,
@@ -193,7 +195,7 @@ class TopicIngestor {
       async () => ({
         highest: await store.highestOffsets(this.topic),
         committed: await stream.committed(this.topic, group),
-        storedUpTo: this.topic === 'calls' ? await readStoredUpTo(store, clock()) : undefined,
+        storedUpTo: this.topic === 'calls' ? await readStoredUpTo(store, clock()) : nothingStored,
       }),
       (error) => {
         this.metrics.retries.inc({ step: 'assign' });
@@ -208,7 +210,9 @@ class TopicIngestor {
       offsets.set(partition, next < 0 ? undefined : next);
       this.assigned.set(
         partition,
-        storedUpTo === undefined ? this.deadPartition(partition) : this.callsPartition(partition, storedUpTo),
+        this.topic === 'calls'
+          ? this.callsPartition(partition, storedUpTo)
+          : this.recordPartition(this.topic, partition),
       );
     }
     return offsets;
@@ -238,7 +242,7 @@ class TopicIngestor {
     if (!(error instanceof Abandoned)) this.options.onFault?.(error, what);
   }
 
-  private callsPartition(partition: number, storedUpTo: Awaited<ReturnType<typeof readStoredUpTo>>): Assigned {
+  private callsPartition(partition: number, storedUpTo: StoredUpTo): Assigned {
     const { stream, store } = this.options;
     const calls = new CallsPartition({
       partition,
@@ -272,29 +276,33 @@ class TopicIngestor {
     };
   }
 
-  private deadPartition(partition: number): Assigned {
+  private recordPartition(topic: RecordTopicName, partition: number): Assigned {
     const { stream, store } = this.options;
     const report = (error: unknown, what: string): void => this.fault(error, what);
-    const dead = new DeadPartition({ store, metrics: this.metrics, report });
-    const writer = new PartitionWriter<DeadRecord>({
-      topic: 'dead',
+    const records = new RecordPartition({ topic, partition, store, metrics: this.metrics, report });
+    const writer = new PartitionWriter<TopicRow>({
+      topic,
       partition,
       stream,
       store,
       limits: this.limits,
       metrics: this.metrics,
-      makeBlock: () => new DeadBlock(),
-      decode: (record) => dead.decode(record),
-      // A dead letter of a dead letter would go round for ever; it stays in the topic until retention.
-      giveUp: () => undefined,
+      makeBlock: () => new RecordBlock(tableFields[topic]),
+      decode: (record) => records.decode(record),
+      giveUp: (record, reason, message) => {
+        // A dead letter of a dead letter would go round for ever; it stays in the topic until retention.
+        if (topic === 'dead') return undefined;
+        records.forget(record);
+        return deadLetterOf(topic, partition, record, reason, message);
+      },
       commit: async (nextOffset) => {
-        dead.storedBelow(nextOffset);
+        records.storedBelow(nextOffset);
         await this.commit(partition, nextOffset);
       },
       report,
     });
     return {
-      handle: (batch) => dead.handle(batch, writer),
+      handle: (batch) => records.handle(batch, writer),
       drain: () => writer.drain(),
       abandon: () => writer.abandon(),
     };

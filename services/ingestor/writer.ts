@@ -11,12 +11,13 @@
  * At most two blocks are held: one is stored while the next is filled.
  */
 import { AuditdError } from '../../schemas/errors.js';
-import type { RecordTable, Store } from '../store/store.js';
+import type { RecordTable } from '../../schemas/tables.js';
+import type { Store } from '../store/store.js';
 import type { NewRecord, Stream, StreamRecord, Topic } from '../stream/stream.js';
 import type { IngestorMetrics } from './metrics.js';
 import { Abandoned, pause, pauseMs, untilDone } from './retry.js';
 
-/** A block under construction: `CallsBlock` or `DeadBlock`. */
+/** A block under construction: a `RecordBlock`. */
 export interface Block<E> {
   append(event: E, recordedAtMs: number, partition: number, offset: number): void;
   readonly rows: number;

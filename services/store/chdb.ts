@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
+import { type RecordTable, type RecordTopicName, tableFields } from '../../schemas/tables.js';
 import { ChdbQueries } from './chdb-queries.js';
 import { applyMigrations, type MigrationTarget, readMigrations } from './migrations.js';
 import {
+  columnList,
   countRange,
   defaultRetention,
   idsPerQuery,
@@ -14,11 +16,11 @@ import {
   type Retention,
   retentionChanges,
   selectHighestOffsets,
+  selectStoredIdentities,
   selectStoredIds,
   selectUsage,
-  tableColumns,
 } from './statements.js';
-import type { InsertBatch, QueryOptions, RecordTable, Store } from './store.js';
+import { type Identity, type InsertBatch, identityText, type QueryOptions, type Store } from './store.js';
 
 /**
  * The store in this process: ClickHouse's engine from the npm package `chdb`, loaded when a store is opened. One process
@@ -125,14 +127,10 @@ class ChdbStore implements Store, MigrationTarget {
 
   async migrate(): Promise<{ applied: string[] }> {
     const applied = await applyMigrations(this, readMigrations());
-    const tables = await this.select(
-      "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase() AND name IN ('calls', 'dead')",
-    );
     const definitions = new Map<string, string>();
-    for (const { name } of tables) {
-      // SHOW CREATE prints one clause a line, which system.tables does not.
-      const [row] = await this.select(`SHOW CREATE TABLE ${name}`);
-      definitions.set(String(name), String(row?.statement ?? ''));
+    for (const table of Object.keys(tableFields)) {
+      const [row] = await this.select(`SHOW CREATE TABLE ${table}`);
+      definitions.set(table, String(row?.statement ?? ''));
     }
     for (const change of retentionChanges(definitions, this.retention)) await this.execute(change);
     return { applied };
@@ -150,7 +148,7 @@ class ChdbStore implements Store, MigrationTarget {
     let failure: unknown;
     try {
       await writeFile(path, batch.block);
-      const columns = tableColumns[batch.table].join(', ');
+      const columns = columnList(batch.table);
       const source = `file(${quoted(path)}, Native)`;
       await this.execute(
         `INSERT INTO ${batch.table} (${columns}) SELECT ${columns} FROM ${source} SETTINGS ${settingsClause(insertSettings)}`,
@@ -195,6 +193,13 @@ class ChdbStore implements Store, MigrationTarget {
       const rows = await this.select(selectStoredIds(ids.slice(start, start + idsPerQuery), tenant));
       for (const { id } of rows) stored.add(String(id));
     }
+    return stored;
+  }
+
+  async storedIdentities(table: RecordTopicName, identities: readonly Identity[]): Promise<Set<string>> {
+    const stored = new Set<string>();
+    for (const query of selectStoredIdentities(table, identities))
+      for (const { identity } of await this.select(query)) stored.add(identityText(identity as unknown[]));
     return stored;
   }
 

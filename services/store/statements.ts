@@ -1,10 +1,24 @@
-import { deadColumns } from '../../schemas/dead.js';
-import { callColumns } from '../../schemas/native.js';
-import type { InsertBatch, RecordTable } from './store.js';
+import { type RecordTable, type RecordTopicName, recordTopics, tableFields } from '../../schemas/tables.js';
+import type { Identity, InsertBatch } from './store.js';
 
-/** SQL that both adapters send. Values in it are numbers, checked UUIDs and hex digits, never text from outside. */
+/** SQL that both adapters send. Text from outside is in it only as `textLiteral` writes it. */
 
-export const tableColumns: Record<RecordTable, readonly string[]> = { calls: callColumns, dead: deadColumns };
+/** The columns of a table, in the order of its blocks, for INSERT and SELECT. */
+export function columnList(table: RecordTable): string {
+  return Object.keys(tableFields[table])
+    .map((name) => `\`${name}\``)
+    .join(', ');
+}
+
+/** Text as a literal of which nothing but letters and digits stands for itself. */
+function textLiteral(text: string): string {
+  let literal = "'";
+  for (const byte of Buffer.from(text)) {
+    const digitOrLetter = (byte >= 48 && byte <= 57) || (byte >= 65 && byte <= 90) || (byte >= 97 && byte <= 122);
+    literal += digitOrLetter ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
+  }
+  return `${literal}'`;
+}
 
 /** Settings that keep one block one part, and a repeated block from being dropped by its hash. */
 export const insertSettings: Readonly<Record<string, number>> = {
@@ -45,6 +59,37 @@ export function selectStoredIds(ids: readonly string[], tenant: string): string 
   return `SELECT DISTINCT toString(event_id) AS id FROM calls WHERE tenant = unhex('${Buffer.from(tenant).toString('hex')}') AND event_id IN (${list}) AND UUIDv7ToDateTime(event_id) BETWEEN fromUnixTimestamp64Milli(toInt64(${earliest * 1000}), 'UTC') AND fromUnixTimestamp64Milli(toInt64(${latest * 1000 + 999}), 'UTC')`;
 }
 
+/** Bytes of identities in one query, below the 256 KiB that ClickHouse parses of a query. */
+const identityBytesPerQuery = 200_000;
+
+/**
+ * Which of the identities are stored: rows with one column `identity`, an array of texts. One query for each 200 kB
+ * of them.
+ */
+export function selectStoredIdentities(table: RecordTopicName, identities: readonly Identity[]): string[] {
+  const columns = recordTopics[table].identity.map((name) => `\`${name}\``);
+  const queries: string[] = [];
+  let tuples: string[] = [];
+  let bytes = 0;
+  const finish = (): void => {
+    if (tuples.length === 0) return;
+    const texts = columns.map((column) => `toString(${column})`);
+    const select = `SELECT DISTINCT [${texts.join(', ')}] AS identity FROM ${table}`;
+    queries.push(`${select} WHERE (${columns.join(', ')}) IN (${tuples.join(',')})`);
+    tuples = [];
+    bytes = 0;
+  };
+  for (const identity of identities) {
+    const values = identity.map((value) => (typeof value === 'number' ? String(value) : textLiteral(value)));
+    const tuple = `(${values.join(',')})`;
+    if (bytes + tuple.length > identityBytesPerQuery) finish();
+    tuples.push(tuple);
+    bytes += tuple.length + 1;
+  }
+  finish();
+  return queries;
+}
+
 /** Seconds since the epoch of a UUIDv7, 0 of any other UUID, as UUIDv7ToDateTime has it. */
 function uuidSeconds(id: string): number {
   if (id[14] !== '7') return 0;
@@ -71,7 +116,7 @@ export function retentionChanges(definitions: ReadonlyMap<string, string>, reten
   const { retentionDays, bodyRetentionDays } = retention;
   const changes: string[] = [];
   const settings = 'SETTINGS materialize_ttl_after_modify = 0';
-  for (const table of ['calls', 'dead']) {
+  for (const table of Object.keys(tableFields)) {
     const definition = definitions.get(table) ?? '';
     const current = /\nTTL toDate\(recorded_at\) \+ toIntervalDay\((\d+)\)/.exec(definition)?.[1];
     if (Number(current) !== retentionDays) {

@@ -3,9 +3,15 @@
  * test/contract/store.ts. The table is the offset store: each row carries its partition and offset, and a partition's
  * highest stored offset says where its ingestor goes on.
  */
+import type { RecordTable, RecordTopicName } from '../../schemas/tables.js';
 
-/** Tables that take records of the stream. */
-export type RecordTable = 'calls' | 'dead';
+/** Values of a topic's `identity` columns, in their order. */
+export type Identity = readonly (string | number)[];
+
+/** An identity as one text, equal for equal ones. */
+export function identityText(identity: readonly unknown[]): string {
+  return JSON.stringify(identity.map(String));
+}
 
 export interface InsertBatch {
   readonly table: RecordTable;
@@ -52,6 +58,8 @@ export interface Store {
    * another's ids must not be able to make the other's events look like repetitions.
    */
   storedEventIds(ids: readonly string[], tenant: string): Promise<Set<string>>;
+  /** Which of these identities (of any number) the topic's table holds, each as its `identityText`. */
+  storedIdentities(table: RecordTopicName, identities: readonly Identity[]): Promise<Set<string>>;
   /** Read-only SQL from a user. Refuses everything that writes, reads files or networks, or lifts limits. */
   query(sql: string, options: QueryOptions): AsyncIterable<Uint8Array>;
   /** Rows and bytes by table, and free bytes, for `status`. */

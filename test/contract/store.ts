@@ -1,9 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type CheckedCall, checkCall } from '../../schemas/check.js';
+import { type Alert, alertFields } from '../../schemas/alert.js';
+import { type Checked, checkCall } from '../../schemas/check.js';
 import { DeadBlock } from '../../schemas/dead.js';
 import type { CallEvent } from '../../schemas/event.js';
-import { CallsBlock } from '../../schemas/native.js';
-import type { InsertBatch, QueryOptions, Store } from '../../services/store/store.js';
+import type { RecordOf } from '../../schemas/field.js';
+import { CallsBlock, RecordBlock } from '../../schemas/native.js';
+import { recordTopics } from '../../schemas/tables.js';
+import { type InsertBatch, identityText, type QueryOptions, type Store } from '../../services/store/store.js';
 import { generateEvents } from '../traffic.js';
 
 /** Opens an empty store, and says how to get rid of it. */
@@ -12,9 +15,46 @@ export type StoreFactory = () => Promise<{ store: Store; remove(): Promise<void>
 const recordedAtMs = Date.UTC(2026, 9, 1, 12);
 
 function checked(record: unknown): CallEvent {
-  const result: CheckedCall = checkCall(JSON.stringify(record), { tenant: 'default', producer_key: 'emitter' });
+  const result: Checked<CallEvent> = checkCall(JSON.stringify(record), { tenant: 'default', producer_key: 'emitter' });
   if (!result.ok) throw new Error(result.message);
   return result.event;
+}
+
+/** A checked alert, as the detector writes it. */
+function alert(over: Partial<Alert> = {}): RecordOf<typeof alertFields> {
+  const at = '2026-10-01T12:00:00.000001Z';
+  const record: Alert = {
+    alert_id: 'd41d8cd98f00b204e9800998ecf8427e',
+    revision: 1,
+    state: 'firing',
+    rule_id: 'volume',
+    rule_version: '1f',
+    title: 'Too many calls',
+    description: '',
+    level: 'high',
+    tags: ['attack.t1078'],
+    runbook: '',
+    actions: [{ notify: 'slack-sec' }],
+    dry_run: false,
+    tenant: 'default',
+    group: { actor_id: 'alice' },
+    started_at: at,
+    at,
+    first_at: at,
+    last_at: at,
+    caused_at: at,
+    count: 301,
+    values: { count: 301, threshold: 300 },
+    reason: '301 calls in 5 minutes',
+    evidence: ['019ab3f0-8c1b-7001-9f3e-5d2c8a417be6'],
+    evidence_sql: 'SELECT 1',
+    flags: [],
+    ...over,
+  };
+  const position = { recordedAtMs, partition: 2, offset: 0 };
+  const result = recordTopics.alerts.check(Buffer.from(JSON.stringify(record)), {}, position);
+  if (!result.ok) throw new Error(result.message);
+  return result.event as RecordOf<typeof alertFields>;
 }
 
 /** A batch of generated calls: `rows` of them from `firstOffset` on, all recorded in one millisecond. */
@@ -172,6 +212,41 @@ export function storeContract(name: string, factory: StoreFactory): void {
         },
       ]);
       expect(await store.highestOffsets('dead')).toEqual(new Map([[1, 5]]));
+    });
+
+    it('keeps alerts, knows those it holds, and shows each as it is now', async () => {
+      const hostile = "a'\\\\ '); DROP TABLE alerts; --\0é";
+      const revisions = [1, 2, 3].map((revision) => alert({ revision, state: revision === 3 ? 'resolved' : 'firing' }));
+      const block = new RecordBlock(alertFields);
+      const records = [...revisions, alert({ alert_id: hostile.slice(0, 60) })];
+      for (const [offset, record] of records.entries()) block.append(record, recordedAtMs, 2, offset);
+      await store.insert({
+        table: 'alerts',
+        partition: 2,
+        firstOffset: 0,
+        lastOffset: 3,
+        rows: 4,
+        block: block.finish(),
+      });
+      const known = [...records.map(({ alert_id, revision }) => [alert_id, revision] as [string, number])];
+      const unknown: [string, number][] = [
+        ['d41d8cd98f00b204e9800998ecf8427e', 4],
+        ['', 1],
+      ];
+      expect(await store.storedIdentities('alerts', [...known, ...unknown])).toEqual(new Set(known.map(identityText)));
+      expect(await store.storedIdentities('alerts', unknown)).toEqual(new Set());
+      expect(await store.storedIdentities('alerts', [])).toEqual(new Set());
+      const many = Array.from({ length: 10_000 }, (_, index): [string, number] => [`${index}`.repeat(8), index]);
+      expect(await store.storedIdentities('alerts', [...many, ...known])).toEqual(new Set(known.map(identityText)));
+      expect(
+        await rowsOf(
+          store,
+          "SELECT state, revision, group['actor_id'] AS actor, toFloat64(values['count']) AS crossed, JSONExtractString(actions, 1, 'notify') AS channel FROM alerts_latest WHERE rule_id = 'volume' ORDER BY revision DESC",
+        ),
+      ).toEqual([
+        { state: 'resolved', revision: 3, actor: 'alice', crossed: 301, channel: 'slack-sec' },
+        { state: 'firing', revision: 1, actor: 'alice', crossed: 301, channel: 'slack-sec' },
+      ]);
     });
 
     it('refuses a block that spans two days, whole', async () => {

@@ -68,6 +68,9 @@ export class MemoryStore implements Store {
     const found = this.rows.filter((row) => row.tenant === tenant && wanted.has(row.event_id));
     return new Set(found.map(({ event_id }) => event_id));
   }
+  async storedIdentities(): Promise<Set<string>> {
+    return new Set();
+  }
   async *query(): AsyncGenerator<Uint8Array> {
     // The tests that need SQL use the real engine.
   }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checkCall, maxRecordBytes, replacedAttribute, type Vouched } from '../../schemas/check.js';
 import { producedEventSchema } from '../../schemas/contract.js';
-import { type CallEvent, eventFields, type Field } from '../../schemas/event.js';
+import { type CallEvent, type EventField, eventFields } from '../../schemas/event.js';
 
 const vouched: Vouched = { tenant: 'default', producer_key: 'emitter' };
 const minimal = {
@@ -220,7 +220,7 @@ describe('checkCall', () => {
 });
 
 /** Values that are right, wrong and on the edge for a field, by its kind. */
-function valuesFor({ kind, example }: Field): fc.Arbitrary<unknown> {
+function valuesFor({ kind, example }: EventField): fc.Arbitrary<unknown> {
   const hostile = fc.oneof(
     fc.string({ unit: 'grapheme' }),
     fc.double(),
@@ -253,7 +253,7 @@ function valuesFor({ kind, example }: Field): fc.Arbitrary<unknown> {
   );
 }
 
-const producerFields = (Object.entries(eventFields) as [string, Field][]).filter(([, field]) => !field.setBy);
+const producerFields = (Object.entries(eventFields) as [string, EventField][]).filter(([, field]) => !field.setBy);
 const records = fc
   .tuple(
     fc

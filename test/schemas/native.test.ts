@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkCall } from '../../schemas/check.js';
-import { DeadBlock, deadColumns, deadToRecord, parseDead } from '../../schemas/dead.js';
-import { type CallEvent, eventFields, type Field } from '../../schemas/event.js';
-import { CallsBlock, callColumns, columnTypeOf } from '../../schemas/native.js';
+import { DeadBlock, deadToRecord, parseDead } from '../../schemas/dead.js';
+import { type CallEvent, type EventField, eventFields } from '../../schemas/event.js';
+import { CallsBlock, columnTypeOf } from '../../schemas/native.js';
+import { tableFields } from '../../schemas/tables.js';
 import { openChdbStore } from '../../services/store/chdb.js';
 import type { Store } from '../../services/store/store.js';
 import { rowsOf } from '../contract/store.js';
@@ -39,7 +40,7 @@ async function roundTrip(events: readonly CallEvent[], block = new CallsBlock())
     rows: block.rows,
     block: block.finish(),
   });
-  const columns = (Object.entries(eventFields) as [string, Field][]).map(([name, { kind }]) => {
+  const columns = (Object.entries(eventFields) as [string, EventField][]).map(([name, { kind }]) => {
     if (kind === 'time_micros') return `formatDateTime(${name}, '%Y-%m-%dT%H:%i:%S.%fZ') AS ${name}_text`;
     return name;
   });
@@ -216,14 +217,11 @@ describe('CallsBlock', () => {
 });
 
 describe('the tables and the lists of columns', () => {
-  it('agree on names, types and order', async () => {
-    const columns = await rowsOf<{ name: string; type: string }>(store, 'DESCRIBE calls');
+  it.each(Object.entries(tableFields))('agree on names, types and order: %s', async (table, fields) => {
+    const columns = await rowsOf<{ name: string; type: string }>(store, `DESCRIBE ${table}`);
     expect(columns.map(({ name, type }) => [name, type])).toEqual(
-      Object.entries(eventFields).map(([name, { kind }]) => [name, columnTypeOf(kind)]),
+      Object.entries(fields).map(([name, { kind }]) => [name, columnTypeOf(kind)]),
     );
-    expect(callColumns).toEqual(columns.map(({ name }) => name));
-    const dead = await rowsOf<{ name: string }>(store, 'DESCRIBE dead');
-    expect(dead.map(({ name }) => name)).toEqual([...deadColumns]);
   });
 });
 
