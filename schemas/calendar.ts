@@ -2,7 +2,8 @@
  * Calendars: when a place of work is open, in its own zone. An event's own time is looked at, never a clock. Zones and
  * daylight saving come from Node's ICU data, public holidays from date-holidays.
  */
-import Holidays from 'date-holidays';
+import { createRequire } from 'node:module';
+import type Holidays from 'date-holidays';
 
 export interface CalendarDefinition {
   readonly zone: string;
@@ -16,6 +17,13 @@ export interface CalendarDefinition {
 const days = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 
 export class CalendarError extends Error {}
+
+/** Loaded by the first calendar with holidays: its tables take 0.3 s, which no other command should wait for. */
+let holidaysClass: typeof Holidays | undefined;
+function makeHolidays(): Holidays {
+  holidaysClass ??= createRequire(import.meta.url)('date-holidays') as typeof Holidays;
+  return new holidaysClass();
+}
 
 interface Opening {
   readonly days: ReadonlySet<number>;
@@ -81,7 +89,7 @@ export class Calendar {
     }
     this.sources = definition.holidays.map((code) => {
       const [country = '', state, region] = code.split('-');
-      const source = new Holidays();
+      const source = makeHolidays();
       const known = source.getCountries();
       if (!Object.hasOwn(known, country)) throw new CalendarError(`holidays of "${code}" are not known`);
       if (state !== undefined && !Object.hasOwn(source.getStates(country) ?? {}, state)) {
