@@ -5,8 +5,8 @@ import { type Configuration, configurationSchema } from './configuration.js';
 /** One value of the configuration, for documentation and for the environment. */
 export interface ConfigurationKey {
   readonly path: readonly string[];
-  /** MCP_AUDITD_ and the path in upper case, joined by two underscores. */
-  readonly variable: string;
+  /** MCP_AUDITD_ and the path in upper case, joined by two underscores. undefined: only the file can say it. */
+  readonly variable: string | undefined;
   readonly kind: 'number' | 'boolean' | 'list' | 'text';
   readonly description: string;
   /** undefined: there is none. */
@@ -27,6 +27,14 @@ interface JsonSchemaNode {
   readonly enum?: readonly string[];
   readonly writeOnly?: boolean;
   readonly contentMediaType?: string;
+  readonly additionalProperties?: JsonSchemaNode | boolean;
+  readonly items?: JsonSchemaNode;
+  readonly anyOf?: readonly JsonSchemaNode[];
+  readonly oneOf?: readonly JsonSchemaNode[];
+  readonly $ref?: string;
+  readonly $defs?: Readonly<Record<string, JsonSchemaNode>>;
+  /** A tree or a map of names, which has no environment variable. */
+  readonly 'x-file-only'?: boolean;
 }
 
 const bareSchema = z.toJSONSchema(configurationSchema, { io: 'input' });
@@ -63,13 +71,13 @@ const kinds: Readonly<Record<string, ConfigurationKey['kind']>> = {
 function keysOf(schema: JsonSchemaNode): ConfigurationKey[] {
   const found: ConfigurationKey[] = [];
   function visit(node: JsonSchemaNode, path: readonly string[]): void {
-    if (node.properties !== undefined) {
+    if (node.properties !== undefined && node['x-file-only'] !== true) {
       for (const [name, child] of Object.entries(node.properties)) visit(child, [...path, name]);
       return;
     }
     found.push({
       path,
-      variable: `MCP_AUDITD_${path.join('__').toUpperCase()}`,
+      variable: node['x-file-only'] === true ? undefined : `MCP_AUDITD_${path.join('__').toUpperCase()}`,
       kind: kinds[node.type ?? ''] ?? 'text',
       description: node.description ?? '',
       default: node.default,
@@ -89,11 +97,23 @@ export function configurationKeys(): readonly ConfigurationKey[] {
   return keys;
 }
 
-/** Names that a section has, `NAME_file` included. */
+/** Names that a section has, `NAME_file` included; of a section of several forms the names of all. */
 export function namesIn(section: readonly string[]): string[] {
-  let node = configurationJsonSchema() as JsonSchemaNode;
-  for (const name of section) node = node.properties?.[name] ?? {};
-  return Object.keys(node.properties ?? {});
+  const root = configurationJsonSchema() as JsonSchemaNode;
+  const forms = (node: JsonSchemaNode): JsonSchemaNode[] => {
+    const { $ref } = node;
+    if ($ref !== undefined) return forms(root.$defs?.[$ref.slice('#/$defs/'.length)] ?? {});
+    return [node, ...[...(node.anyOf ?? []), ...(node.oneOf ?? [])].flatMap(forms)];
+  };
+  let nodes = forms(root);
+  for (const name of section) {
+    nodes = nodes.flatMap((node) => {
+      const rest = typeof node.additionalProperties === 'object' ? node.additionalProperties : undefined;
+      const next = node.properties?.[name] ?? node.items ?? rest;
+      return next === undefined ? [] : forms(next);
+    });
+  }
+  return [...new Set(nodes.flatMap((node) => Object.keys(node.properties ?? {})))];
 }
 
 /** The configuration as it may be shown: secrets hidden. */
@@ -115,7 +135,7 @@ export function configurationDocumentation(): string {
     '',
     '<!-- Made by `npm run generate` from schemas/configuration.ts: change it there. -->',
     '',
-    'Everything has a default. What you want to change goes into one YAML file: `--config FILE`, else `MCP_AUDITD_CONFIG`, else `config.yaml` in the data directory where there is one. Every key is also an environment variable, which wins over the file, and a flag wins over both. With `_FILE` at its end a variable names a file that holds the value; so does, in the YAML file, the key of a secret or a certificate with `_file` at its end (seen from where the YAML file lies). Unknown keys are refused.',
+    'Everything has a default. What you want to change goes into one YAML file: `--config FILE`, else `MCP_AUDITD_CONFIG`, else `config.yaml` in the data directory where there is one. Every key except maps and lists of sections is also an environment variable, which wins over the file, and a flag wins over both. With `_FILE` at its end a variable names a file that holds the value; so does, in the YAML file, the key of a secret or a certificate with `_file` at its end (seen from where the YAML file lies). Unknown keys are refused.',
     '',
     '```yaml',
     '# yaml-language-server: $schema=schemas/configuration.schema.json',
@@ -151,10 +171,12 @@ export function configurationDocumentation(): string {
     '|---|---|---|',
   ];
   for (const key of configurationKeys()) {
-    const value = key.default === undefined || key.default === '' ? '' : `\`${String(key.default)}\``;
+    const shownDefault = typeof key.default !== 'object' && key.default !== undefined && key.default !== '';
+    const value = shownDefault ? `\`${String(key.default)}\`` : '';
+    const variable = key.variable === undefined ? 'in the file only' : `\`${key.variable}\``;
     const choices = key.choices === undefined ? '' : ` One of ${key.choices.map((each) => `\`${each}\``).join(', ')}.`;
     const file = key.fromFile ? ' Or its file in the key with `_file` at its end.' : '';
-    lines.push(`| \`${key.path.join('.')}\`<br>\`${key.variable}\` | ${value} | ${key.description}${choices}${file} |`);
+    lines.push(`| \`${key.path.join('.')}\`<br>${variable} | ${value} | ${key.description}${choices}${file} |`);
   }
   return `${lines.join('\n')}\n`;
 }

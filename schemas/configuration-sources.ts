@@ -3,7 +3,7 @@
  * else the file, else the default.
  */
 import { dirname, resolve } from 'node:path';
-import { isMap, isPair, isScalar, LineCounter, parseDocument } from 'yaml';
+import { isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { type Configuration, configurationSchema } from './configuration.js';
 import { type ConfigurationKey, configurationKeys, namesIn } from './configuration-keys.js';
@@ -82,6 +82,12 @@ function readTree(file: ConfigurationSources['file'], problems: string[]): { tre
     let node: unknown = document.contents;
     let offset = 0;
     for (const [index, name] of path.entries()) {
+      const item: unknown = isSeq(node) ? node.items[Number(name)] : undefined;
+      if (item !== undefined) {
+        offset = (item as { range?: [number, number, number] }).range?.[0] ?? offset;
+        node = item;
+        continue;
+      }
       const pair: unknown = isMap(node)
         ? node.items.find((item) => isPair(item) && isScalar(item.key) && String(item.key.value) === name)
         : undefined;
@@ -168,7 +174,9 @@ function applyEnvironment(
   places: Map<string, string>,
 ): void {
   const environment = sources.environment ?? {};
-  const keys = new Map(configurationKeys().map((key) => [key.variable, key] as const));
+  const keys = new Map(
+    configurationKeys().flatMap((key) => (key.variable === undefined ? [] : [[key.variable, key] as const])),
+  );
   for (const [name, raw] of Object.entries(environment).sort(([a], [b]) => (a < b ? -1 : 1))) {
     if (raw === undefined || !name.startsWith('MCP_AUDITD_')) continue;
     const direct = keys.get(name);
@@ -180,7 +188,7 @@ function applyEnvironment(
     }
     let text = raw;
     if (direct === undefined) {
-      if (environment[key.variable] !== undefined) {
+      if (environment[key.variable!] !== undefined) {
         problems.push(`${name}: ${key.variable} is set as well, expected one of them`);
         continue;
       }

@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { clickhouseSection, kafkaSection } from './configuration-cluster.js';
+import { notifierSection } from './notification.js';
 
 /** Sizes and counts: at least one, and what a JSON number holds exactly. */
 const count = () => z.int().min(1);
@@ -147,6 +148,7 @@ export const configurationSchema = z.strictObject({
     })
     .prefault({})
     .describe('From the stream to the store.'),
+  notifier: notifierSection.prefault({}).describe('From alerts to people.'),
   query: z
     .strictObject({
       time_ms: count().default(60_000).describe('Milliseconds until a query is stopped.'),

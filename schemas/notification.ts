@@ -140,6 +140,9 @@ const digest = z.strictObject({
 });
 export type DigestSection = z.infer<typeof digest>;
 
+/** Keys that the YAML file alone can say: they have no environment variable. */
+const inFileOnly = { 'x-file-only': true };
+
 export const notifierSection = z
   .strictObject({
     zone: zone.default('UTC').describe('Time zone of times that a reader’s own program does not convert.'),
@@ -147,21 +150,41 @@ export const notifierSection = z
       .url({ protocol: /^https?$/ })
       .optional()
       .describe('Address of the dashboard as readers of messages reach it; links are left out without one.'),
-    channels: z.record(name, channelSection).default({}).describe('Where messages go, by name.'),
+    channels: z
+      .record(name, channelSection)
+      .default({})
+      .meta({ description: 'Where messages go, by name.', ...inFileOnly }),
     route: z
       .strictObject({
         ...routeKeys,
         routes: z.array(route).max(1_000).default([]).describe('Routes by matchers, as a tree.'),
       })
       .prefault({})
-      .describe('Which alerts go to which channels. Its own channels get what no route and no rule sends elsewhere.'),
-    mute_times: z.record(name, muteTimes).default({}).describe('Times in which messages wait, by name.'),
-    inhibit: z.array(inhibition).max(100).default([]).describe('Alerts that hide others.'),
-    digests: z.record(name, digest).default({}).describe('Regular summaries, by name.'),
+      .meta({
+        description:
+          'Which alerts go to which channels. Its own channels get what no route and no rule sends elsewhere.',
+        ...inFileOnly,
+      }),
+    mute_times: z
+      .record(name, muteTimes)
+      .default({})
+      .meta({ description: 'Times in which messages wait, by name.', ...inFileOnly }),
+    inhibit: z
+      .array(inhibition)
+      .max(100)
+      .default([])
+      .meta({ description: 'Alerts that hide others.', ...inFileOnly }),
+    digests: z
+      .record(name, digest)
+      .default({})
+      .meta({ description: 'Regular summaries, by name.', ...inFileOnly }),
     trouble: z
       .array(name)
       .default([])
-      .describe('Channels that are told when another one fails. Default: every channel but the failing one.'),
+      .meta({
+        description: 'Channels that are told when another one fails. Default: every channel but the failing one.',
+        ...inFileOnly,
+      }),
     picture_wait_ms: z
       .int()
       .min(0)
