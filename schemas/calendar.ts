@@ -16,7 +16,15 @@ export interface CalendarDefinition {
 
 const days = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 
-export class CalendarError extends Error {}
+export class CalendarError extends Error {
+  constructor(
+    message: string,
+    /** Key of the calendar in a rule file that is at fault. */
+    readonly key?: 'tz' | 'open' | 'holidays' | 'closed',
+  ) {
+    super(message);
+  }
+}
 
 /** Loaded by the first calendar with holidays: its tables take 0.3 s, which no other command should wait for. */
 let holidaysClass: typeof Holidays | undefined;
@@ -34,13 +42,14 @@ interface Opening {
 /** `mon-fri 08:00-18:00`, `sat,sun 10:00-14:00`, `daily 00:00-24:00`. An end at or before the start is past midnight. */
 export function parseOpening(text: string): Opening {
   const match = /^([a-z,-]+)\s+(\d\d):(\d\d)-(\d\d):(\d\d)$/i.exec(text.trim());
-  if (match === null) throw new CalendarError(`"${text}" is not of the form "mon-fri 08:00-18:00"`);
+  if (match === null) throw new CalendarError(`"${text}" is not of the form "mon-fri 08:00-18:00"`, 'open');
   const chosen = new Set<number>();
   for (const part of (match[1] as string).toLowerCase().split(',')) {
     const [from = '', to = from] = part === 'daily' ? ['mon', 'sun'] : part.split('-');
     const first = days.indexOf(from);
     const last = days.indexOf(to);
-    if (first < 0 || last < 0) throw new CalendarError(`"${part}" names no days; use ${days.join(', ')} or daily`);
+    if (first < 0 || last < 0)
+      throw new CalendarError(`"${part}" names no days; use ${days.join(', ')} or daily`, 'open');
     for (let day = first; ; day = (day + 1) % 7) {
       chosen.add(day);
       if (day === last) break;
@@ -50,7 +59,7 @@ export function parseOpening(text: string): Opening {
   const from = fromHour * 60 + fromMinute;
   const to = toHour * 60 + toMinute;
   if (fromHour > 23 || fromMinute > 59 || toMinute > 59 || to > 1440)
-    throw new CalendarError(`"${text}" has no such time of day`);
+    throw new CalendarError(`"${text}" has no such time of day`, 'open');
   return { days: chosen, fromMinute: from, toMinute: to };
 }
 
@@ -80,21 +89,26 @@ export class Calendar {
         minute: 'numeric',
       });
     } catch {
-      throw new CalendarError(`"${definition.zone}" is no time zone; expected a name such as Europe/Amsterdam`);
+      throw new CalendarError(`"${definition.zone}" is no time zone; expected a name such as Europe/Amsterdam`, 'tz');
     }
     this.openings = definition.open.map(parseOpening);
     for (const date of definition.closed) {
-      if (!/^\d{4}-\d\d-\d\d$/.test(date)) throw new CalendarError(`"${date}" is no date such as 2026-12-24`);
+      if (!/^\d{4}-\d\d-\d\d$/.test(date)) throw new CalendarError(`"${date}" is no date such as 2026-12-24`, 'closed');
       this.closedDays.add(date);
     }
     this.sources = definition.holidays.map((code) => {
       const [country = '', state, region] = code.split('-');
       const source = makeHolidays();
       const known = source.getCountries();
-      if (!Object.hasOwn(known, country)) throw new CalendarError(`holidays of "${code}" are not known`);
+      if (!Object.hasOwn(known, country))
+        throw new CalendarError(
+          `holidays of "${code}" are not known; expected a country such as NL, US or US-CA`,
+          'holidays',
+        );
       if (state !== undefined && !Object.hasOwn(source.getStates(country) ?? {}, state)) {
         throw new CalendarError(
           `holidays of "${code}" are not known; ${country} has ${Object.keys(source.getStates(country) ?? {}).join(', ')}`,
+          'holidays',
         );
       }
       if (region !== undefined) source.init(country, state as string, region);
@@ -112,7 +126,7 @@ export class Calendar {
       const start = slot * quarterMillis;
       const parts: Record<string, number> = {};
       for (const { type, value } of this.format.formatToParts(start)) parts[type] = Number(value);
-      const local = Date.UTC(parts['year']!, parts['month']! - 1, parts['day']!, parts['hour']!, parts['minute']!);
+      const local = Date.UTC(parts.year!, parts.month! - 1, parts.day!, parts.hour!, parts.minute!);
       offset = local - start;
       if (this.offsets.size >= mostSlots) this.offsets.clear();
       this.offsets.set(slot, offset);

@@ -3,10 +3,10 @@
  * `services/detector/types/<type>.ts`. Words are Sigma's wherever Sigma has one; unknown keys are errors.
  */
 import { z } from 'zod';
-import { levels } from './alert.js';
+import { alertStates, levels } from './alert.js';
 
 const duration = z
-  .string()
+  .string('expected a duration such as 30s, 5m, 1h or 7d')
   .regex(/^\d{1,9}(\.\d{1,3})?(ms|s|m|h|d|w|M|y)$/, 'expected a duration such as 30s, 5m, 1h or 7d')
   .describe('A number and a unit: ms, s, m, h, d, w, M (30 days), y (365 days).');
 const names = z.union([z.string(), z.array(z.string())]);
@@ -20,8 +20,10 @@ const identifier = z
   .regex(/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/, 'expected letters, digits and . _ : / - only');
 
 export const selectionShape: z.ZodType = z
-  .union([z.record(z.string(), z.unknown()), z.array(z.unknown())])
-  .describe('Sigma selection: field|modifier: value or list of values; or a list of such maps.');
+  .union([z.record(z.string(), z.unknown()), z.array(z.unknown()), z.string()])
+  .describe(
+    'Sigma selection: field|modifier: value or list of values; or a list of such maps, a detection with its condition, or a condition over macros.',
+  );
 export const detectionShape = z
   .record(z.string(), z.unknown())
   .describe('Sigma detection: named selections, and a condition such as "selection and not filter".');
@@ -56,27 +58,40 @@ const exceptionShape = z.strictObject({
   name: z.string(),
   fields: names.describe('Field or fields, with modifiers if wanted.'),
   values: z.array(z.union([scalar, z.array(z.union([scalar, z.array(scalar)]))])),
-  reason: z.string().optional(),
+  reason: z.string().optional().describe('Why it is no anomaly, for whoever reads it next.'),
   expires: date.optional().describe('Last day, in UTC, on which the exception holds.'),
 });
 
 export const testShape = z.strictObject({
   name: z.string(),
-  start: z.string().optional().describe('Time of 0s. Default 2026-01-05T09:00:00Z, a Monday.'),
+  start: z.iso
+    .datetime('expected a time such as 2026-01-05T09:00:00Z')
+    .optional()
+    .describe('Time of 0s. Default 2026-01-05T09:00:00Z, a Monday.'),
   events: z
     .array(
       z.looseObject({
         at: duration,
-        arrives: duration.optional().describe('When the stream recorded it. Default: at.'),
+        late: duration.optional().describe('How long after that the stream recorded it. Default 0s.'),
         repeat: z.number().int().min(1).max(100_000).optional(),
-        every: duration.optional(),
+        every: duration.optional().describe('Time between repeated events. Default 1s.'),
       }),
     )
-    .max(1_000),
-  until: duration.optional().describe('Time passes up to here after the last event.'),
-  expect: z.array(
-    z.looseObject({ at: duration.optional(), state: z.enum(['firing', 'updated', 'resolved']).optional() }),
-  ),
+    .max(1_000)
+    .describe('Events by their fields; what is left out has the default of its kind, method is tools/call.'),
+  until: duration.optional().describe('Time passes up to here. Default: an hour after the last event.'),
+  expect: z
+    .array(
+      z.looseObject({
+        at: duration.optional(),
+        state: z.enum(alertStates).optional().describe('Default firing.'),
+        count: z.number().optional(),
+        values: z.record(z.string(), z.union([z.string(), z.number()])).optional(),
+      }),
+    )
+    .describe(
+      'The alerts, in order, by what is to be checked: time, fields of the group, values. Of other states than firing only those are compared that the test names. [] is no alert.',
+    ),
 });
 
 /** Keys that every rule type has. */
@@ -140,11 +155,26 @@ export const calendarShape = z.strictObject({
   closed: z.array(date).optional(),
 });
 
-/** A file of ours; `rules` are checked one by one by their type. */
+/** A file of ours; `rules` and what `tune` changes are checked one by one by their type. */
 export const ruleFileShape = z.strictObject({
-  lists: z.record(z.string(), z.array(scalar)).optional(),
-  calendars: z.record(z.string(), calendarShape).optional(),
+  lists: z
+    .record(z.string(), z.array(scalar))
+    .optional()
+    .describe('Values with a name; $name stands for them wherever a value may stand.'),
+  macros: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe('Detections with a name, to be used in conditions, steps and other macros.'),
+  calendars: z.record(z.string(), calendarShape).optional().describe('When a place of work is open, in its own zone.'),
+  fields: z
+    .record(z.string(), z.string())
+    .optional()
+    .describe('Fields that imported Sigma rules name, by ours: {CommandLine: arguments.command}.'),
   rules: z.array(z.unknown()).optional(),
+  tune: z
+    .record(z.string(), z.record(z.string(), z.unknown()))
+    .optional()
+    .describe('Changes to rules that are defined elsewhere, such as the shipped ones: id, then keys to replace.'),
 });
 
 const sigmaCommon = {
@@ -170,14 +200,14 @@ const sigmaCommon = {
   simulation: z.unknown().optional(),
 } as const;
 
-/** A rule of Sigma's own, https://sigmahq.io/sigma-specification (2.1). */
-export const sigmaRuleShape = z.strictObject({
+/** A rule of Sigma's own, https://sigmahq.io/sigma-specification (2.1). Keys of one's own are allowed there. */
+export const sigmaRuleShape = z.looseObject({
   ...sigmaCommon,
   logsource: z.record(z.string(), z.unknown()).optional(),
   detection: detectionShape,
 });
 
-export const sigmaCorrelationShape = z.strictObject({
+export const sigmaCorrelationShape = z.looseObject({
   ...sigmaCommon,
   correlation: z.strictObject({
     type: z.string(),
@@ -194,5 +224,4 @@ export const sigmaCorrelationShape = z.strictObject({
       })
       .optional(),
   }),
-  generate: z.boolean().optional(),
 });

@@ -1,4 +1,5 @@
 /** Sigma's `detection`: named selections and a condition, to one expression. Problems carry line and column. */
+import { nearestName } from '../../schemas/nearest.js';
 import { ConditionError, parseCondition } from './condition.js';
 import { type Expression, normalise } from './expression.js';
 import { attributeField, type FieldReference, resolveField, unknownField } from './fields.js';
@@ -8,6 +9,12 @@ import type { Located, Place } from './yaml.js';
 export interface DetectionContext {
   /** Values of the `lists` that `$name` stands for. */
   readonly lists: ReadonlyMap<string, readonly Scalar[]>;
+  /** Conditions over whole lists, which many rules share, by their spelling. */
+  readonly shared: Map<string, Expression>;
+  /** Conditions with a name that every rule may use. */
+  readonly macros: ReadonlyMap<string, Expression>;
+  /** Fields of other log sources, by the event's place that has their meaning. */
+  readonly foreignFields: ReadonlyMap<string, string>;
   /** In Sigma's own rules a field that the contract lacks is a producer's own, kept in `attributes`. */
   readonly sigma: boolean;
   problem(place: Place, message: string): void;
@@ -19,9 +26,13 @@ const keywordFields = ['tool_name', 'resource_uri', 'prompt_name', 'error_messag
 /** Values of one field condition; longer lists belong in `lists`, which may hold as many. */
 const mostValues = 10_000;
 
+function resolve(written: string, context: DetectionContext): FieldReference | undefined {
+  return resolveField((context.sigma ? context.foreignFields.get(written) : undefined) ?? written);
+}
+
 /** The field of a name; reports unknown ones. */
 export function fieldOf(written: string, place: Place, context: DetectionContext): FieldReference | undefined {
-  const field = resolveField(written);
+  const field = resolve(written, context);
   if (field !== undefined) return field;
   if (!context.sigma) {
     context.problem(place, unknownField(written));
@@ -29,6 +40,10 @@ export function fieldOf(written: string, place: Place, context: DetectionContext
   }
   context.warning(place, `events have no field "${written}"; it is looked for in their attributes`);
   return attributeField(written);
+}
+
+function isListName(value: Scalar): value is string {
+  return typeof value === 'string' && /^\$[A-Za-z_][\w-]*$/.test(value);
 }
 
 /** A list's values where a value is `$name`, else the value itself. */
@@ -40,10 +55,12 @@ function expand(value: Located, context: DetectionContext): Scalar[] | undefined
       context.problem(item.place, 'expected a value or a list of values');
       return undefined;
     }
-    if (!context.sigma && typeof item.value === 'string' && /^\$[A-Za-z_][\w-]*$/.test(item.value)) {
+    if (!context.sigma && isListName(item.value)) {
       const list = context.lists.get(item.value.slice(1));
       if (list === undefined) {
-        context.problem(item.place, `there is no list "${item.value.slice(1)}"`);
+        const near = nearestName(item.value.slice(1), [...context.lists.keys()]);
+        const hint = near === undefined ? '' : ` Did you mean "$${near}"?`;
+        context.problem(item.place, `there is no list "${item.value.slice(1)}".${hint}`);
         return undefined;
       }
       values.push(...list);
@@ -56,6 +73,19 @@ function expand(value: Located, context: DetectionContext): Scalar[] | undefined
   return values;
 }
 
+/** Each keyword somewhere in the text of an event: one of them, or all. */
+function keywordCondition(keywords: readonly Scalar[], all: boolean): Expression {
+  const somewhere = (keyword: Scalar): Expression => ({
+    op: 'or',
+    children: keywordFields.map((name) =>
+      fieldCondition(resolveField(name) as FieldReference, ['contains'], [keyword], () => {
+        throw new ModifierError('a keyword refers to no field');
+      }),
+    ),
+  });
+  return { op: all ? 'and' : 'or', children: keywords.map(somewhere) };
+}
+
 /** A map of field conditions (all must hold), a list of such maps (one must), or a list of keywords. */
 export function selection(located: Located, context: DetectionContext): Expression {
   if (located.kind === 'list') {
@@ -65,12 +95,7 @@ export function selection(located: Located, context: DetectionContext): Expressi
       if (item.kind === 'scalar') keywords.push(item.value);
       else children.push(selection(item, context));
     }
-    if (keywords.length > 0) {
-      for (const name of keywordFields) {
-        const field = resolveField(name) as FieldReference;
-        children.push(fieldCondition(field, ['contains'], keywords, (other) => resolveField(other) as FieldReference));
-      }
-    }
+    if (keywords.length > 0) children.push(keywordCondition(keywords, false));
     if (children.length === 0) context.problem(located.place, 'the selection is empty');
     return { op: 'or', children };
   }
@@ -82,16 +107,32 @@ export function selection(located: Located, context: DetectionContext): Expressi
   const children: Expression[] = [];
   for (const entry of located.entries) {
     const [name = '', ...written] = entry.key.split('|');
+    if (name === '') {
+      const keywords = expand(entry.value, context);
+      if (keywords === undefined) continue;
+      if (written.length === 1 && written[0] === 'all') children.push(keywordCondition(keywords, true));
+      else context.problem(entry.keyPlace, `"${entry.key}" names no field; of keywords only "|all" is supported`);
+      continue;
+    }
+    const list =
+      entry.value.kind === 'scalar' && isListName(entry.value.value) ? `${entry.key}: ${entry.value.value}` : '';
+    const known = context.shared.get(list);
+    if (known !== undefined && !context.sigma) {
+      children.push(known);
+      continue;
+    }
     const field = fieldOf(name, entry.keyPlace, context);
     const values = expand(entry.value, context);
     if (field === undefined || values === undefined) continue;
     try {
       const reference = (other: string): FieldReference => {
-        const found = resolveField(other) ?? (context.sigma ? attributeField(other) : undefined);
+        const found = resolve(other, context) ?? (context.sigma ? attributeField(other) : undefined);
         if (found === undefined) throw new ModifierError(unknownField(other));
         return found;
       };
-      children.push(fieldCondition(field, checkModifiers(written), values, reference));
+      const condition = normalise(fieldCondition(field, checkModifiers(written), values, reference));
+      if (list !== '' && !context.sigma) context.shared.set(list, condition);
+      children.push(condition);
     } catch (error) {
       if (!(error instanceof ModifierError)) throw error;
       context.problem(entry.keyPlace, error.message);
@@ -131,7 +172,7 @@ export function detection(located: Located, context: DetectionContext): Expressi
   const children: Expression[] = [];
   for (const { text, place } of conditions) {
     try {
-      children.push(parseCondition(text, selections));
+      children.push(parseCondition(text, selections, context.macros));
     } catch (error) {
       if (!(error instanceof ConditionError)) throw error;
       context.problem(place, error.message);

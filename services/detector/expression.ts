@@ -31,20 +31,48 @@ export type Expression =
 
 export const always: Expression = { op: 'constant', value: true };
 
-/** Flattens, removes doubles and sorts, so that two spellings of one meaning become one expression. */
-export function normalise(expression: Expression): Expression {
-  if (expression.op === 'not') {
-    const child = normalise(expression.child);
-    if (child.op === 'not') return child.child;
-    if (child.op === 'constant') return { op: 'constant', value: !child.value };
-    return { op: 'not', child };
+/**
+ * One expression for one meaning: `not` stands before tests only, `and` and `or` are flat, without doubles and in a fixed
+ * order.
+ */
+export function normalise(expression: Expression, negated = false): Expression {
+  if (!negated && normal.has(expression)) return expression;
+  const result = normalised(expression, negated);
+  normal.add(result);
+  return result;
+}
+
+/** Expressions that are normalised already: long lists are shared by many rules. */
+const normal = new WeakSet<Expression>();
+
+function normalised(expression: Expression, negated: boolean): Expression {
+  switch (expression.op) {
+    case 'not':
+      return normalise(expression.child, !negated);
+    case 'constant':
+      return negated ? { op: 'constant', value: !expression.value } : expression;
+    case 'calendar':
+      if (negated && expression.is !== 'holiday')
+        return { ...expression, is: expression.is === 'open' ? 'closed' : 'open' };
+      return negated ? { op: 'not', child: expression } : expression;
+    case 'test': {
+      if (!negated) return expression;
+      const { test } = expression;
+      if (test.kind === 'exists') return { ...expression, test: { ...test, expected: !test.expected } };
+      return { op: 'not', child: expression };
+    }
+    case 'before': {
+      const child = { ...expression, child: normalise(expression.child) };
+      return negated ? { op: 'not', child } : child;
+    }
   }
-  if (expression.op === 'before') return { ...expression, child: normalise(expression.child) };
-  if (expression.op !== 'and' && expression.op !== 'or') return expression;
-  const absorbing = expression.op === 'or';
+  const op = (expression.op === 'or') !== negated ? 'or' : 'and';
+  const absorbing = op === 'or';
   const children = new Map<string, Expression>();
-  for (const each of expression.children.map(normalise)) {
-    for (const child of each.op === expression.op ? each.children : [each]) {
+  for (const each of expression.children) {
+    const plain = normalise(each, negated);
+    if (expression.children.length === 1) return plain;
+    for (const child of plain.op === op ? plain.children : [plain]) {
       if (child.op === 'constant') {
         if (child.value === absorbing) return child;
         continue;
@@ -54,28 +82,65 @@ export function normalise(expression: Expression): Expression {
   }
   const sorted = [...children.keys()].sort().map((key) => children.get(key) as Expression);
   if (sorted.length === 0) return { op: 'constant', value: !absorbing };
-  return sorted.length === 1 ? (sorted[0] as Expression) : { op: expression.op, children: sorted };
+  return sorted.length === 1 ? (sorted[0] as Expression) : { op, children: sorted };
 }
+
+const sizes = new WeakMap<Expression, number>();
+
+/** How many tests an expression unfolds into. Parts that stand in it many times are counted each time, but visited once. */
+export function sizeOf(expression: Expression): number {
+  let size = sizes.get(expression);
+  if (size === undefined) {
+    if (expression.op === 'and' || expression.op === 'or') {
+      size = 0;
+      for (const child of expression.children) size += sizeOf(child);
+    } else size = expression.op === 'not' || expression.op === 'before' ? sizeOf(expression.child) : 1;
+    sizes.set(expression, size);
+  }
+  return size;
+}
+
+const spelled = new WeakMap<Expression, string>();
 
 /** One text for one normalised expression. */
 export function spell(expression: Expression): string {
+  if (expression.op !== 'and' && expression.op !== 'or') return spellOne(expression);
+  let text = spelled.get(expression);
+  if (text === undefined) {
+    text = spellOne(expression);
+    spelled.set(expression, text);
+  }
+  return text;
+}
+
+function spellOne(expression: Expression): string {
   switch (expression.op) {
     case 'and':
     case 'or':
-      return JSON.stringify([expression.op, ...expression.children.map(spell)]);
+      return `["${expression.op}",${expression.children.map(spell).join()}]`;
     case 'not':
-      return JSON.stringify(['not', spell(expression.child)]);
+      return `["not",${spell(expression.child)}]`;
     case 'test':
-      return JSON.stringify([expression.field.name, spellTest(expression.test)]);
+      return `[${JSON.stringify(expression.field.name)},${spellTest(expression.test)}]`;
     case 'constant':
       return String(expression.value);
     case 'before':
-      return JSON.stringify(['before', expression.endMicros, spell(expression.child)]);
+      return `["before",${expression.endMicros},${spell(expression.child)}]`;
     case 'calendar':
-      return JSON.stringify(['calendar', expression.calendar, expression.is]);
+      return `["calendar",${JSON.stringify(expression.calendar)},"${expression.is}"]`;
   }
 }
 
 export function spellTest(test: Test): string {
-  return JSON.stringify(test, (key, value) => (key === 'other' ? (value as FieldReference).name : value));
+  switch (test.kind) {
+    case 'equals':
+    case 'contains':
+    case 'startswith':
+    case 'endswith':
+      return `["${test.kind}",${JSON.stringify(test.text)},${test.cased}]`;
+    case 'field':
+      return `["${test.kind}","${test.how}",${JSON.stringify(test.other.name)},${test.cased}]`;
+    default:
+      return JSON.stringify(test);
+  }
 }

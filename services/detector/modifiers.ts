@@ -2,7 +2,7 @@
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { RE2JS } from 're2js';
 import { nearestName } from '../../schemas/nearest.js';
-import type { Comparison, Expression, Test } from './expression.js';
+import { type Comparison, type Expression, sizeOf, type Test } from './expression.js';
 import type { FieldReference } from './fields.js';
 
 const known = [
@@ -37,6 +37,15 @@ type Modifier = (typeof known)[number];
 
 const comparisons: readonly string[] = ['gt', 'gte', 'lt', 'lte', 'eq', 'neq'];
 const places: readonly string[] = ['contains', 'startswith', 'endswith'];
+const wides: readonly string[] = ['wide', 'utf16', 'utf16le', 'utf16be'];
+const encodings: readonly string[] = ['base64', 'base64offset', ...wides];
+/** What is no test of text. */
+const alone: readonly string[] = ['re', 'cidr', 'exists', ...comparisons];
+const exclusive: readonly (readonly string[])[] = [places, wides, ['base64', 'base64offset'], [...alone, 'fieldref']];
+/** Spellings of one value: `windash` with four dashes. */
+const mostSpellings = 625;
+/** Tests of one field condition. */
+const mostFieldTests = 100_000;
 /** RE2 takes longer ones; nobody reads them. */
 const longestPattern = 1_000;
 const longestValue = 4_096;
@@ -55,11 +64,20 @@ export function checkModifiers(written: readonly string[]): readonly Modifier[] 
     );
   }
   const modifiers = written as readonly Modifier[];
-  const places_ = modifiers.filter((each) => places.includes(each));
-  if (places_.length > 1) throw new ModifierError(`"${places_.join('|')}": only one of these can hold at a time`);
+  for (const group of exclusive) {
+    const chosen = modifiers.filter((each) => group.includes(each));
+    if (chosen.length > 1) throw new ModifierError(`"${chosen.join('|')}": only one of these can hold at a time`);
+  }
   if (modifiers.some((each) => each === 'i' || each === 'm' || each === 's') && !modifiers.includes('re')) {
     throw new ModifierError('"i", "m" and "s" belong after "re"');
   }
+  const typed = modifiers.find((each) => alone.includes(each));
+  const text = modifiers.find((each) => places.includes(each) || encodings.includes(each) || each === 'windash');
+  if (typed !== undefined && text !== undefined)
+    throw new ModifierError(`"${text}" changes text and cannot be combined with "${typed}"`);
+  const wide = modifiers.find((each) => wides.includes(each));
+  if (wide !== undefined && !modifiers.includes('base64') && !modifiers.includes('base64offset'))
+    throw new ModifierError(`"${wide}" belongs before "base64" or "base64offset": events hold text, not bytes`);
   return modifiers;
 }
 
@@ -71,7 +89,14 @@ export function fieldCondition(
   resolveReference: (name: string) => FieldReference,
 ): Expression {
   if (values.length === 0) throw new ModifierError('the list of values is empty, so nothing could match');
-  const children = values.map((value) => oneValue(field, modifiers, value, resolveReference));
+  const children: Expression[] = [];
+  let tests = 0;
+  for (const value of values) {
+    const child = oneValue(field, modifiers, value, resolveReference);
+    tests += sizeOf(child);
+    if (tests > mostFieldTests) throw new ModifierError(`the values unfold into more than ${mostFieldTests} tests`);
+    children.push(child);
+  }
   if (children.length === 1) return children[0] as Expression;
   return { op: modifiers.includes('all') ? 'and' : 'or', children };
 }
@@ -112,35 +137,41 @@ function oneValue(
   }
   if (value === null) return test({ kind: 'exists', expected: false });
 
-  let encoded: string[] = [text];
-  let literal = false;
-  if (has('windash')) encoded = encoded.flatMap(dashes);
-  if (has('wide') || has('utf16le')) encoded = encoded.map((each) => Buffer.from(each, 'utf16le').toString('latin1'));
-  if (has('utf16be')) encoded = encoded.map((each) => Buffer.from(each, 'utf16le').swap16().toString('latin1'));
-  if (has('utf16')) {
-    encoded = encoded.map((each) => `\u00ff\u00fe${Buffer.from(each, 'utf16le').toString('latin1')}`);
+  if (!modifiers.some((each) => encodings.includes(each))) {
+    const spellings = has('windash') ? dashes(text) : [text];
+    const tests = spellings.map((each) => test(textTest(each, place, cased)));
+    return tests.length === 1 ? (tests[0] as Expression) : { op: 'or', children: tests };
   }
-  const bytes = (each: string): Buffer =>
-    Buffer.from(each, has('wide') || has('utf16') || has('utf16le') || has('utf16be') ? 'latin1' : 'utf8');
-  if (has('base64')) {
-    encoded = encoded.map((each) => bytes(each).toString('base64'));
-    literal = true;
-  }
-  if (has('base64offset')) {
-    encoded = encoded.flatMap((each) => base64Offsets(bytes(each)));
-    literal = true;
-  }
-  const children = encoded.map((each) =>
+  const children = encode(text, modifiers).map((each) =>
     // The case of base64 carries meaning.
-    test(literal ? { kind: place ?? 'equals', text: each, cased: true } : textTest(each, place, cased)),
+    test({ kind: place ?? 'equals', text: each, cased: true }),
   );
   return children.length === 1 ? (children[0] as Expression) : { op: 'or', children };
 }
 
-/** Text with Sigma's wildcards: `*` any characters, `?` one; a backslash takes them literally. */
-function textTest(text: string, place: 'contains' | 'startswith' | 'endswith' | undefined, cased: boolean): Test {
+/** Base64 of the text, by way of UTF-16 when asked. */
+function encode(written: string, modifiers: readonly Modifier[]): string[] {
+  const has = (name: Modifier): boolean => modifiers.includes(name);
+  const spellings = has('windash') ? dashes(written) : [written];
+  return spellings.flatMap((spelling) => {
+    const parts = split(spelling);
+    const text = parts[0] as string;
+    if (parts.length > 1 || text.includes(anyOne))
+      throw new ModifierError('base64 of a text with wildcards is not defined; write \\* and \\? for the characters');
+    let bytes = Buffer.from(text, 'utf8');
+    if (has('wide') || has('utf16le')) bytes = Buffer.from(text, 'utf16le');
+    if (has('utf16be')) bytes = Buffer.from(text, 'utf16le').swap16();
+    if (has('utf16')) bytes = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(text, 'utf16le')]);
+    return has('base64') ? [bytes.toString('base64')] : base64Offsets(bytes);
+  });
+}
+
+/** U+FFFF is no character of any text: it stands for "one of any". */
+const anyOne = '\uffff';
+
+/** What stands between the `*` of a text; a backslash takes `*`, `?` and itself literally. */
+function split(text: string): string[] {
   const parts: string[] = [''];
-  let single = false;
   for (let at = 0; at < text.length; at++) {
     const character = text[at] as string;
     const next = text[at + 1];
@@ -149,12 +180,15 @@ function textTest(text: string, place: 'contains' | 'startswith' | 'endswith' | 
       parts[last] += next;
       at++;
     } else if (character === '*') parts.push('');
-    else if (character === '?') {
-      // U+FFFF is no character of any text: it stands for "one of any".
-      parts[last] += '\uffff';
-      single = true;
-    } else parts[last] += character;
+    else parts[last] += character === '?' ? anyOne : character;
   }
+  return parts;
+}
+
+/** Text with Sigma's wildcards: `*` any characters, `?` one; a backslash takes them literally. */
+function textTest(text: string, place: 'contains' | 'startswith' | 'endswith' | undefined, cased: boolean): Test {
+  const parts = split(text);
+  const single = parts.some((part) => part.includes(anyOne));
   const fold = (part: string): string => (cased ? part : part.toLowerCase());
   if (place === 'contains' || place === 'endswith') parts.unshift('');
   if (place === 'contains' || place === 'startswith') parts.push('');
@@ -170,13 +204,17 @@ function textTest(text: string, place: 'contains' | 'startswith' | 'endswith' | 
   return { kind: 'wildcard', parts: inner, cased };
 }
 
-/** Sigma's windash: a dash as each of the characters that Windows programs take for one. */
+/** Sigma's windash: every dash before a word as each of the characters that Windows programs take for one. */
 function dashes(text: string): string[] {
-  const match = /(^|\s)[-/\u2013\u2014\u2015](?=\S)/u.exec(text);
-  if (match === null) return [text];
-  return ['-', '/', '\u2013', '\u2014', '\u2015'].map((dash) =>
-    text.replaceAll(/(^|\s)[-/\u2013\u2014\u2015](?=\S)/gu, `$1${dash}`),
-  );
+  const parts = text.split(/(?<!\w)[-/](?=\w)/);
+  let spellings = [parts[0] as string];
+  for (const part of parts.slice(1)) {
+    if (spellings.length * 5 > mostSpellings) throw new ModifierError('"windash" takes at most four dashes a value');
+    spellings = spellings.flatMap((each) =>
+      ['-', '/', '\u2013', '\u2014', '\u2015'].map((dash) => `${each}${dash}${part}`),
+    );
+  }
+  return spellings;
 }
 
 /** What the text looks like inside longer base64, at each of the three offsets, without the characters that depend on neighbours. */

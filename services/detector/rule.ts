@@ -1,6 +1,6 @@
 /** A rule as the engine takes it: checked, resolved, free of spelling. */
 import type { z } from 'zod';
-import type { AlertAction, Level } from '../../schemas/alert.js';
+import type { AlertAction, AlertState, Level } from '../../schemas/alert.js';
 import type { CalendarDefinition } from '../../schemas/calendar.js';
 import type { Evaluator } from './evaluator.js';
 import type { Comparison, Expression } from './expression.js';
@@ -32,12 +32,34 @@ export interface Realert {
   readonly maxMicros: number;
 }
 
+/** Events of a rule's test: `repeat` of them, `everyMicros` apart. Times count from the test's start. */
+export interface TestEvents {
+  readonly atMicros: number;
+  /** How long after it occurred the stream recorded it. */
+  readonly lateMicros: number;
+  readonly repeat: number;
+  readonly everyMicros: number;
+  /** By canonical field name; `arguments.path` and the like are put into their bodies. */
+  readonly fields: ReadonlyMap<string, unknown>;
+}
+
+export interface TestExpectation {
+  readonly atMicros?: number;
+  readonly state: AlertState;
+  /** What the alert's group says, by canonical field name. */
+  readonly group: ReadonlyMap<string, string>;
+  readonly values: ReadonlyMap<string, string | number>;
+  readonly count?: number;
+  readonly place: Place;
+}
+
 export interface RuleTest {
   readonly name: string;
+  readonly place: Place;
   readonly startMicros: number;
-  readonly events: readonly Readonly<Record<string, unknown>>[];
-  readonly untilMicros?: number;
-  readonly expect: readonly Readonly<Record<string, unknown>>[];
+  readonly events: readonly TestEvents[];
+  readonly untilMicros: number;
+  readonly expect: readonly TestExpectation[];
 }
 
 export interface Rule {
@@ -100,6 +122,8 @@ export interface RuleType {
   readonly needsDetection: boolean;
   /** Throttled and denied calls are left out, so that a throttle can end. */
   readonly volume?: boolean;
+  /** The order of its roles means nothing. */
+  readonly unordered?: boolean;
   readonly windows: readonly Window['kind'][];
   readonly defaultLatenessMicros: number;
   /** Reads its own keys. */

@@ -2,7 +2,17 @@
  * YAML text to plain values that remember where they stood, within limits: a rule file is somebody's input. Aliases are
  * followed by us and counted, so that a few lines of anchors cannot unfold into billions of values.
  */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type ParsedNode, parseAllDocuments } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  type ParsedNode,
+  parseAllDocuments,
+} from 'yaml';
 
 /** A rule with its tests is about 2 KiB: 500 of them fit in one file. */
 export const longestFileBytes = 1024 * 1024;
@@ -11,6 +21,9 @@ const mostValues = 300_000;
 /** Detections nest about six deep. */
 const deepest = 40;
 const mostAliases = 1_000;
+const deepestBrackets = deepest * 4;
+/** Errors of one file that are told: a binary file has one in every line. */
+const mostErrors = 20;
 
 export interface Problem {
   readonly file: string;
@@ -54,7 +67,7 @@ export function readYaml(file: string, text: string): { documents: Located[]; pr
   }
   const nesting = deepestNesting(text);
   if (nesting !== undefined) {
-    problems.push({ file, ...nesting, message: `brackets nest deeper than ${deepest * 4} levels` });
+    problems.push({ file, ...nesting, message: `brackets nest deeper than ${deepestBrackets} levels` });
     return { documents: [], problems };
   }
   const counter = new LineCounter();
@@ -75,7 +88,14 @@ export function readYaml(file: string, text: string): { documents: Located[]; pr
   let values = 0;
   let aliases = 0;
   for (const document of parsed) {
-    for (const error of document.errors) {
+    // The parser recurses over indentation and reports its stack's end as a mistake in every level.
+    const tooDeep = document.errors.find((error) => error.message.includes('call stack'));
+    if (tooDeep !== undefined) {
+      const { line } = counter.linePos(tooDeep.pos[0]);
+      problems.push({ file, line: Math.max(line, 1), column: 1, message: 'the YAML nests too deeply to be read' });
+      continue;
+    }
+    for (const error of document.errors.slice(0, mostErrors)) {
       const { line, col } = counter.linePos(error.pos[0]);
       problems.push({ file, line: Math.max(line, 1), column: Math.max(col, 1), message: error.message });
     }
@@ -117,16 +137,22 @@ export function readYaml(file: string, text: string): { documents: Located[]; pr
   return { documents, problems };
 }
 
-/** Where brackets nest too deeply for a recursive parser; undefined when they do not. Quotes need no care: few nest. */
+/** Where brackets nest too deeply for a parser that recurses; undefined when they do not. */
 function deepestNesting(text: string): Place | undefined {
-  let depth = 0;
-  let line = 1;
+  // Text that holds many brackets may be patterns in quotes: only then the lexer is asked, which knows.
+  let open = 0;
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
-    if (code === 10) line++;
-    else if (code === 91 || code === 123) {
-      if (++depth > deepest * 4) return { line, column: 1 };
-    } else if ((code === 93 || code === 125) && depth > 0) depth--;
+    if (code === 91 || code === 123) open++;
+  }
+  if (open <= deepestBrackets) return undefined;
+  let depth = 0;
+  let line = 1;
+  for (const token of new Lexer().lex(text)) {
+    if (token === '[' || token === '{') {
+      if (++depth > deepestBrackets) return { line, column: 1 };
+    } else if ((token === ']' || token === '}') && depth > 0) depth--;
+    else for (let at = token.indexOf('\n'); at >= 0; at = token.indexOf('\n', at + 1)) line++;
   }
   return undefined;
 }

@@ -45,6 +45,7 @@ const shape = { ...windowedShape, steps: z.array(selectionShape) };
 export const temporal: RuleType = {
   name: 'temporal',
   summary: 'All steps happen within a span, in any order.',
+  unordered: true,
   shape,
   needsDetection: false,
   windows: ['sliding'],
