@@ -235,6 +235,14 @@ export const errorCatalogue = {
 
 export type ErrorCode = keyof typeof errorCatalogue;
 
+/** Node's TLS codes: https://nodejs.org/docs/latest-v20.x/api/tls.html#x509-certificate-error-codes. */
+const certificateCodes = /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_SSL_|EPROTO$|HOSTNAME_MISMATCH)/;
+
+/** True for the `code` of an error of Node that says that the other side's certificate is not good. */
+export function isCertificateCode(code: unknown): boolean {
+  return typeof code === 'string' && certificateCodes.test(code);
+}
+
 /** An error with a stable code. `retriable` says as data whether the same action may succeed later. */
 export class AuditdError extends Error {
   readonly code: ErrorCode;

@@ -193,7 +193,7 @@ class TopicIngestor {
     const { stream, store, clock = Date.now } = this.options;
     const { highest, committed, storedUpTo } = await untilDone(
       async () => ({
-        highest: await store.highestOffsets(this.topic),
+        highest: await store.takeOver(this.topic, partitions),
         committed: await stream.committed(this.topic, group),
         storedUpTo: this.topic === 'calls' ? await readStoredUpTo(store, clock()) : nothingStored,
       }),
@@ -267,6 +267,7 @@ class TopicIngestor {
         return deadLetterOf('calls', partition, record, reason, message);
       },
       commit: (nextOffset) => this.commit(partition, nextOffset),
+      fenced: () => this.rejoin(),
       report: (error, what) => this.fault(error, what),
     });
     return {
@@ -299,6 +300,7 @@ class TopicIngestor {
         records.storedBelow(nextOffset);
         await this.commit(partition, nextOffset);
       },
+      fenced: () => this.rejoin(),
       report,
     });
     return {
@@ -306,6 +308,11 @@ class TopicIngestor {
       drain: () => writer.drain(),
       abandon: () => writer.abandon(),
     };
+  }
+
+  /** Who owns what is the group's to say: the next consumer takes over what it is given then. */
+  private rejoin(): void {
+    this.consumer?.close().catch((error) => this.fault(error, 'consume'));
   }
 
   private async commit(partition: number, nextOffset: number): Promise<void> {

@@ -49,6 +49,8 @@ export interface WriterOptions<E> {
    */
   readonly giveUp: (record: StreamRecord, reason: string, message: string) => NewRecord | undefined;
   readonly commit: (nextOffset: number) => Promise<void>;
+  /** Called when another process has taken the partition in the store: nothing more can be stored here. */
+  readonly fenced: () => void;
   /** A failure that somebody should know of; the writer goes on by itself. */
   readonly report: (error: unknown, what: string) => void;
 }
@@ -266,15 +268,19 @@ export class PartitionWriter<E> {
         try {
           await store.insert(batch);
         } catch (error) {
-          // Inconsistency is the table's fault and no record's: it is reported and looked at again.
-          const refused = error instanceof AuditdError && !error.retriable && error.code !== 'store_inconsistent';
-          if (!refused) throw error;
+          // Everything else is no record's fault (a wrong password, an inconsistency): reported and tried again.
+          if (!(error instanceof AuditdError) || error.code !== 'store_refused_block') throw error;
           refusal = error;
         } finally {
           stop();
         }
       },
-      (error) => this.retrying(error, 'insert'),
+      (error) => {
+        this.retrying(error, 'insert');
+        if (!(error instanceof AuditdError) || error.code !== 'store_fenced') return;
+        this.options.fenced();
+        throw error;
+      },
       this.abort.signal,
     );
     if (refusal !== undefined) return refusal;

@@ -3,6 +3,7 @@ import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
 import { Admission, abortedError } from './admission.js';
 import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
+import { defaultLimits, limitError, queryError } from './query-errors.js';
 import type { QueryLimits, QueryOptions } from './store.js';
 
 /**
@@ -10,13 +11,6 @@ import type { QueryLimits, QueryOptions } from './store.js';
  * settings stick to a session, so limits and `readonly` are set on one that nobody else will use, and the engine allows
  * one open stream a session.
  */
-
-export const defaultLimits: QueryLimits = {
-  timeMs: 30_000,
-  memoryBytes: 2 * 1024 ** 3,
-  resultRows: 10_000_000,
-  resultBytes: 1024 ** 3,
-};
 
 /**
  * Each running query keeps one of libuv's four threads busy while the engine computes; two leave the others to inserts
@@ -43,9 +37,6 @@ const streamableFormats: ReadonlySet<string> = new Set([
   'Native',
   'LineAsString',
 ]);
-
-/** ClickHouse codes that say that a limit was met: time, rows or bytes of the result, memory. */
-const limitCodes: ReadonlySet<number> = new Set([158, 159, 160, 241, 307, 396]);
 
 export class ChdbQueries {
   private readonly admission = new Admission(maxRunning, maxWaiting);
@@ -78,7 +69,7 @@ export class ChdbQueries {
       if (canStream) yield* this.stream(session, sql, options, limits);
       else yield* this.buffer(session, sql, options, limits);
     } catch (error) {
-      throw queryError(error);
+      throw failureOf(error);
     } finally {
       this.leave(session);
     }
@@ -227,14 +218,8 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortedError();
 }
 
-function limitError(message: string): AuditdError {
-  return new AuditdError('query_limit', message);
-}
-
-function queryError(error: unknown): Error {
+function failureOf(error: unknown): Error {
   if (error instanceof AuditdError) return error;
   const { message } = error as Error;
-  const code = Number(/^Code: (\d+)/.exec(message)?.[1] ?? 0);
-  if (code === 164) return new AuditdError('query_refused', message, { cause: error });
-  return new AuditdError(limitCodes.has(code) ? 'query_limit' : 'query_failed', message, { cause: error });
+  return queryError(Number(/^Code: (\d+)/.exec(message)?.[1] ?? 0), message, error);
 }

@@ -182,6 +182,13 @@ class ChdbStore implements Store, MigrationTarget {
     });
   }
 
+  /** One process holds the directory, and its inserts run one by one: there is nobody to take anything from. */
+  async takeOver(table: RecordTable, partitions: readonly number[]): Promise<Map<number, number>> {
+    await this.lastInsert;
+    const highest = await this.highestOffsets(table);
+    return new Map([...highest].filter(([partition]) => partitions.includes(partition)));
+  }
+
   async highestOffsets(table: RecordTable): Promise<Map<number, number>> {
     const rows = await this.select(selectHighestOffsets(table));
     return new Map(rows.map(({ partition, offset }) => [Number(partition), Number(offset)]));

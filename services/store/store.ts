@@ -51,6 +51,12 @@ export interface Store {
    * recorded_at (partitions are committed one by one). Rejects with `retriable` set on a failure that may pass.
    */
   insert(batch: InsertBatch): Promise<void>;
+  /**
+   * Makes this process the only one that can insert into the partitions, and resolves to their highest stored offsets
+   * (those without rows are absent). Inserts of owners before have ended then; what they still send is refused with
+   * `store_fenced`.
+   */
+  takeOver(table: RecordTable, partitions: readonly number[]): Promise<Map<number, number>>;
   /** Highest stored offset of each partition of the topic's table. */
   highestOffsets(table: RecordTable): Promise<Map<number, number>>;
   /**

@@ -1,4 +1,4 @@
-import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
+import { AuditdError, type ErrorCode, isCertificateCode } from '../../schemas/errors.js';
 
 /** What kafkajs hangs on its errors; the name, type and code are its data, the message is for people. */
 interface KafkaFault {
@@ -20,9 +20,6 @@ const codeOfType: Readonly<Record<string, ErrorCode>> = {
   MESSAGE_TOO_LARGE: 'record_too_large',
   RECORD_LIST_TOO_LARGE: 'record_too_large',
 };
-
-/** Node's TLS codes: https://nodejs.org/docs/latest-v20.x/api/tls.html#x509-certificate-error-codes. */
-const certificateCodes = /^(CERT_|ERR_TLS_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_SSL_|EPROTO$|HOSTNAME_MISMATCH)/;
 
 /** The causes of an error, outermost first; kafkajs wraps each fault in "retries exceeded" and the like. */
 function chain(error: unknown): KafkaFault[] {
@@ -47,7 +44,7 @@ export function kafkaError(error: unknown, doing: string): AuditdError {
     if (fault.type !== undefined && codeOfType[fault.type] !== undefined) code = codeOfType[fault.type]!;
     else if (fault.name === 'KafkaJSSASLAuthenticationError') code = 'kafka_login_refused';
     else if (fault.name === 'KafkaJSNotImplemented') code = 'kafka_codec_unknown';
-    else if (typeof fault.code === 'string' && certificateCodes.test(fault.code)) code = 'kafka_certificate_invalid';
+    else if (isCertificateCode(fault.code)) code = 'kafka_certificate_invalid';
   }
   return new AuditdError(code, `${doing}: ${innermost}`, { cause: error });
 }

@@ -1,0 +1,109 @@
+import { AuditdError } from '../../schemas/errors.js';
+import { Admission, abortedError } from './admission.js';
+import type { ClickHouseConnection } from './clickhouse-connection.js';
+import { clickHouseError, codeOf, messageOf } from './clickhouse-errors.js';
+import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
+import { defaultLimits, queryError } from './query-errors.js';
+import type { QueryLimits, QueryOptions } from './store.js';
+
+/** Users' queries at once, over all that they do to a server that also takes the inserts; the others wait or come again. */
+const maxRunning = 8;
+const maxWaiting = 32;
+/** How much later than the server's own limit of time a request is given up. */
+const graceMs = 10_000;
+const syntaxErrorCode = 62;
+
+/**
+ * Users' queries on a server. Each is judged by the server's own parse before it runs, and runs with readonly = 1 and
+ * its limits. The result is sent when it is whole (`wait_end_of_query`), so an error never hides in half a result.
+ */
+export class ClickHouseQueries {
+  private readonly admission = new Admission(maxRunning, maxWaiting);
+  private tableFunctions: ReadonlySet<string> | undefined;
+
+  constructor(private readonly connection: ClickHouseConnection) {}
+
+  async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
+    const limits = { ...defaultLimits, ...options.limits };
+    const { signal, parameters, format } = options;
+    if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(format)) {
+      throw new AuditdError('query_refused', `${JSON.stringify(format)} is no name of a format`);
+    }
+    await this.admission.enter(signal);
+    try {
+      if (signal?.aborted) throw abortedError();
+      const settings = settingsOf(limits);
+      const request = {
+        settings,
+        timeoutMs: limits.timeMs + graceMs,
+        ...(parameters === undefined ? {} : { parameters }),
+        ...(signal === undefined ? {} : { signal }),
+      };
+      await this.judge(sql, request);
+      // A comment without an end would swallow what comes after it on the same line.
+      yield* this.connection.stream(sql, { ...request, settings: { ...settings, default_format: format } });
+    } catch (error) {
+      throw failureOf(error, signal);
+    } finally {
+      this.admission.leave();
+    }
+  }
+
+  private async judge(sql: string, request: Parameters<ClickHouseConnection['run']>[1]): Promise<void> {
+    let ast: string;
+    try {
+      ast = (
+        await this.connection.run(`EXPLAIN AST ${sql}`, {
+          ...request,
+          settings: { ...request?.settings, default_format: 'TSVRaw' },
+        })
+      ).toString();
+    } catch (error) {
+      if (codeOf(error) === syntaxErrorCode) await this.explainSyntaxError(sql);
+      throw error;
+    }
+    this.tableFunctions ??= await this.readTableFunctions();
+    const refusal = refusalOf(ast, this.tableFunctions);
+    if (refusal) throw new AuditdError('query_refused', refusal);
+    // INTO OUTFILE: a literal of the statement itself. A server refuses it over HTTP; this is said before it is asked.
+    if (/^ {1,2}Literal /m.test(ast) && /\boutfile\b/i.test(sql)) {
+      throw new AuditdError('query_refused', 'INTO OUTFILE is not taken: it writes files of the server');
+    }
+    if (namesFormat(ast)) {
+      throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
+    }
+  }
+
+  /** The text goes as a value, so the message names the place in it and not in what was put before it. */
+  private async explainSyntaxError(sql: string): Promise<void> {
+    await this.connection.run('SELECT formatQuery({sql:String}) FORMAT Null', { parameters: { sql } });
+  }
+
+  private async readTableFunctions(): Promise<ReadonlySet<string>> {
+    const names = (await this.connection.run(`${selectTableFunctions} FORMAT TSVRaw`)).toString();
+    return outsideTableFunctions(names.trim().split('\n'));
+  }
+}
+
+function settingsOf(limits: QueryLimits): Record<string, string | number> {
+  return {
+    max_execution_time: limits.timeMs / 1000,
+    timeout_overflow_mode: 'throw',
+    max_memory_usage: limits.memoryBytes,
+    max_result_rows: limits.resultRows,
+    max_result_bytes: limits.resultBytes,
+    result_overflow_mode: 'throw',
+    wait_end_of_query: 1,
+    // The caller who leaves ends the query.
+    cancel_http_readonly_queries_on_client_close: 1,
+    readonly: 1,
+  };
+}
+
+function failureOf(error: unknown, signal: AbortSignal | undefined): Error {
+  if (error instanceof AuditdError) return error;
+  if (signal?.aborted) return abortedError();
+  const code = codeOf(error);
+  if (code === 0) return clickHouseError(error, 'asking ClickHouse');
+  return queryError(code, messageOf(error), error);
+}
