@@ -46,3 +46,13 @@ export function answerError(error: unknown, request: FastifyRequest, reply: Fast
     error: { code: 'internal', message: 'The daemon failed at this request.', mend: 'Its log says why.' },
   });
 }
+
+/** The media type of an answer in one of ClickHouse's formats. */
+export function contentType(format: string): string {
+  if (/^JSON\w*EachRow/.test(format)) return 'application/x-ndjson; charset=utf-8';
+  if (format.startsWith('JSON')) return 'application/json; charset=utf-8';
+  if (format.startsWith('CSV')) return 'text/csv; charset=utf-8';
+  if (/^(TSV|TabSeparated)/.test(format)) return 'text/tab-separated-values; charset=utf-8';
+  if (/^(Pretty|Markdown|Vertical|Values|XML)/.test(format)) return 'text/plain; charset=utf-8';
+  return 'application/octet-stream';
+}

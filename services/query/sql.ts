@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { AuditdError } from '../../schemas/errors.js';
 import type { Keys } from '../access/keys.js';
 import type { QueryLimits, Store } from '../store/store.js';
-import { requireReader } from './answers.js';
+import { contentType, requireReader } from './answers.js';
 
 /** Longest statement: 256 KiB hold an IN list of 6,000 ids. Parameters count to the body, which may be 1 MiB. */
 const maxStatementBytes = 256 * 1024;
@@ -37,15 +37,6 @@ function within(asked: z.infer<typeof queryBody>['limits'], allowed: QueryLimits
     resultRows: Math.min(asked.result_rows ?? allowed.resultRows, allowed.resultRows),
     resultBytes: Math.min(asked.result_bytes ?? allowed.resultBytes, allowed.resultBytes),
   };
-}
-
-function contentType(format: string): string {
-  if (/^JSON\w*EachRow/.test(format)) return 'application/x-ndjson; charset=utf-8';
-  if (format.startsWith('JSON')) return 'application/json; charset=utf-8';
-  if (format.startsWith('CSV')) return 'text/csv; charset=utf-8';
-  if (/^(TSV|TabSeparated)/.test(format)) return 'text/tab-separated-values; charset=utf-8';
-  if (/^(Pretty|Markdown|Vertical|Values|XML)/.test(format)) return 'text/plain; charset=utf-8';
-  return 'application/octet-stream';
 }
 
 /**

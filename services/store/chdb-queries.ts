@@ -4,7 +4,7 @@ import { AuditdError } from '../../schemas/errors.js';
 import { Admission, abortedError } from './admission.js';
 import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
-import type { QueryLimits, QueryOptions } from './store.js';
+import type { QueryLimits, QueryOptions, StatementOptions } from './store.js';
 
 /**
  * Users' queries on the engine in process. Each runs in a session of its own that is thrown away afterwards (0.3 ms):
@@ -63,7 +63,7 @@ export class ChdbQueries {
     try {
       throwIfAborted(options.signal);
       session = this.openSession();
-      await session.queryAsync(settingsOf(limits));
+      await session.queryAsync(settingsOf(limits, options.settings));
       const ast = await this.parse(session, sql, options);
       const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
       if (canStream) yield* this.stream(session, sql, options, limits);
@@ -72,6 +72,21 @@ export class ChdbQueries {
       throw failureOf(error);
     } finally {
       this.leave(session);
+    }
+  }
+
+  /** One statement without fence and limits. A server takes one a request too, and says so with the same code. */
+  async statement(sql: string, options: StatementOptions): Promise<Uint8Array> {
+    const { statementCount } = await this.classifier.analyze(sql, 'default');
+    if (statementCount > 1)
+      throw new Error('Code: 62. DB::Exception: Multi-statements are not allowed. (SYNTAX_ERROR)');
+    const session = this.openSession();
+    try {
+      const settings = assignments(options.settings ?? {});
+      if (settings.length > 0) await session.queryAsync(`SET ${settings.join(', ')}`);
+      return (await this.start(() => this.ask(session, sql, options.format, options))).bytes();
+    } finally {
+      session.close();
     }
   }
 
@@ -108,7 +123,7 @@ export class ChdbQueries {
     return outsideTableFunctions(result.text().trim().split('\n'));
   }
 
-  private ask(session: Session, sql: string, format: string, { parameters }: QueryOptions) {
+  private ask(session: Session, sql: string, format: string, { parameters }: Pick<QueryOptions, 'parameters'>) {
     return parameters ? session.queryBindAsync(sql, parameters, { format }) : session.queryAsync(sql, { format });
   }
 
@@ -200,8 +215,9 @@ export class ChdbQueries {
   }
 }
 
-function settingsOf(limits: QueryLimits): string {
+function settingsOf(limits: QueryLimits, others: Readonly<Record<string, string>> = {}): string {
   const settings = [
+    ...assignments(others),
     `max_execution_time = ${limits.timeMs / 1000}`,
     "timeout_overflow_mode = 'throw'",
     `max_memory_usage = ${limits.memoryBytes}`,
@@ -212,6 +228,14 @@ function settingsOf(limits: QueryLimits): string {
     'readonly = 1',
   ];
   return `SET ${settings.join(', ')}`;
+}
+
+/** @throws AuditdError `query_refused` for a name that is none. */
+function assignments(settings: Readonly<Record<string, string>>): string[] {
+  return Object.entries(settings).map(([name, value]) => {
+    if (!/^\w{1,100}$/.test(name)) throw new AuditdError('query_refused', `${JSON.stringify(name)} is no setting`);
+    return `${name} = '${value.replace(/[\\']/g, '\\$&')}'`;
+  });
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -20,7 +20,15 @@ import {
   selectStoredIds,
   selectUsage,
 } from './statements.js';
-import { type Identity, type InsertBatch, identityText, type QueryOptions, type Store } from './store.js';
+import {
+  type Identity,
+  type InsertBatch,
+  identityText,
+  type QueryOptions,
+  type StatementOptions,
+  type StatementRunner,
+  type Store,
+} from './store.js';
 
 /**
  * The store in this process: ClickHouse's engine from the npm package `chdb`, loaded when a store is opened. One process
@@ -40,7 +48,7 @@ export interface ChdbStoreOptions extends Partial<Retention> {
  * Opens the engine on a directory. Throws `data_directory_held` when another process has it open. `migrate` must have
  * run once before anything is inserted.
  */
-export async function openChdbStore(options: ChdbStoreOptions): Promise<Store> {
+export async function openChdbStore(options: ChdbStoreOptions): Promise<Store & StatementRunner> {
   const { directory } = options;
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const { Session, drainPending } = await import('chdb');
@@ -92,7 +100,7 @@ const blockErrorCodes: ReadonlySet<number> = new Set([
   6, 10, 16, 20, 25, 27, 32, 33, 41, 47, 53, 69, 70, 117, 128, 131, 252, 321, 349, 374, 636,
 ]);
 
-class ChdbStore implements Store, MigrationTarget {
+class ChdbStore implements Store, StatementRunner, MigrationTarget {
   private readonly queries: ChdbQueries;
   private readonly insertDirectory: string;
   /** Inserts run one after another: blocks of one partition must, and the engine gains nothing from more on few cores. */
@@ -212,6 +220,10 @@ class ChdbStore implements Store, MigrationTarget {
 
   query(sql: string, options: QueryOptions): AsyncIterable<Uint8Array> {
     return this.queries.run(sql, options);
+  }
+
+  statement(sql: string, options: StatementOptions): Promise<Uint8Array> {
+    return this.queries.statement(sql, options);
   }
 
   async usage(): Promise<{ tables: { table: string; rows: number; bytes: number }[] }> {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { type ClickHouseClient, createClient } from '@clickhouse/client';
+import { type ClickHouseClient, ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import { Encoder } from '@toondepauw/node-zstd';
 
 export type ClickHouseCompression = 'none' | 'gzip' | 'zstd';
@@ -62,6 +62,8 @@ export class ClickHouseConnection {
       password,
       database,
       application: 'mcp-auditd',
+      // Errors are thrown, and who catches them says what is worth a line.
+      log: { level: ClickHouseLogLevel.OFF },
       request_timeout: longestRequestMs,
       max_open_connections: maxSockets,
       compression: { request: this.compression === 'gzip', response: false },

@@ -3,7 +3,7 @@ import { Admission, abortedError } from './admission.js';
 import type { ClickHouseConnection } from './clickhouse-connection.js';
 import { clickHouseError, codeOf, messageOf } from './clickhouse-errors.js';
 import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
-import { defaultLimits, queryError } from './query-errors.js';
+import { defaultLimits, limitError, queryError } from './query-errors.js';
 import type { QueryLimits, QueryOptions } from './store.js';
 
 /** Users' queries at once, over all that they do to a server that also takes the inserts; the others wait or come again. */
@@ -32,7 +32,7 @@ export class ClickHouseQueries {
     await this.admission.enter(signal);
     try {
       if (signal?.aborted) throw abortedError();
-      const settings = settingsOf(limits);
+      const settings = { ...options.settings, ...settingsOf(limits) };
       const request = {
         settings,
         timeoutMs: limits.timeMs + graceMs,
@@ -40,8 +40,16 @@ export class ClickHouseQueries {
         ...(signal === undefined ? {} : { signal }),
       };
       await this.judge(sql, request);
-      // A comment without an end would swallow what comes after it on the same line.
-      yield* this.connection.stream(sql, { ...request, settings: { ...settings, default_format: format } });
+      let bytes = 0;
+      for await (const piece of this.connection.stream(sql, {
+        ...request,
+        settings: { ...settings, default_format: format },
+      })) {
+        bytes += piece.length;
+        // The server counts bytes in memory, this counts them as they are written.
+        if (bytes > limits.resultBytes) throw limitError(`the result is longer than ${limits.resultBytes} bytes`);
+        yield piece;
+      }
     } catch (error) {
       throw failureOf(error, signal);
     } finally {

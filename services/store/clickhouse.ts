@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import { AuditdError } from '../../schemas/errors.js';
+import { type RecordTable, type RecordTopicName, tableFields } from '../../schemas/tables.js';
 import { type ClusterOptions, clusterStatements, localTable } from './clickhouse-cluster.js';
 import { ClickHouseConnection, type ClickHouseConnectionOptions } from './clickhouse-connection.js';
 import { blockErrorCodes, clickHouseError, codeOf, messageOf, tooManyPartsCode } from './clickhouse-errors.js';
 import { ClickHouseQueries } from './clickhouse-queries.js';
 import { applyMigrations, type MigrationTarget, readMigrations } from './migrations.js';
 import {
+  columnList,
   countRange,
   defaultRetention,
   idsPerQuery,
@@ -14,11 +16,11 @@ import {
   type Retention,
   retentionChanges,
   selectHighestOffsets,
+  selectStoredIdentities,
   selectStoredIds,
   selectUsage,
-  tableColumns,
 } from './statements.js';
-import type { InsertBatch, QueryOptions, RecordTable, Store } from './store.js';
+import { type Identity, type InsertBatch, identityText, type QueryOptions, type Store } from './store.js';
 
 /**
  * The store on a ClickHouse server or cluster, over HTTP(S).
@@ -32,15 +34,15 @@ import type { InsertBatch, QueryOptions, RecordTable, Store } from './store.js';
  *    process that was frozen and wakes with a block in hand stores nothing, however late its request arrives.
  */
 export interface ClickHouseStoreOptions extends ClickHouseConnectionOptions, Partial<Retention> {
-  /** Replicated tables on every server of this cluster. Default: MergeTree on the one server. */
+  /**
+   * Replicated tables on every server of this cluster; where it has several shards, rows are spread over them by
+   * partition. Default: MergeTree on the one server.
+   */
   readonly cluster?: string;
-  /** The cluster has several shards: rows are spread over them by partition. */
-  readonly sharded?: boolean;
 }
 
-/** Projections, UUIDv7ToDateTime and the settings of an insert are all there from this version on. */
-const leastVersion = [24, 8] as const;
-const unknownDatabaseCode = 81;
+/** Older ones lack a function, a setting or a kind of index that the tables and the inserts use. */
+const leastVersion = [25, 3] as const;
 const accessDeniedCode = 497;
 /** Ending inserts waits until they are gone; one that waits for the rest of its data notices after 30 s at most. */
 const endInsertsTimeoutMs = 60_000;
@@ -54,15 +56,26 @@ const recountPauseMs = 200;
 export async function openClickHouseStore(options: ClickHouseStoreOptions): Promise<Store> {
   const { retentionDays = defaultRetention.retentionDays, bodyRetentionDays = defaultRetention.bodyRetentionDays } =
     options;
-  const connection = new ClickHouseConnection(options);
+  // The database may be made only by the first migration, so these questions name none.
+  const outside = new ClickHouseConnection({ ...options, database: 'default' });
   try {
-    await requireVersion(connection, options.url);
-  } catch (error) {
-    await connection.close();
-    throw error;
+    await requireVersion(outside, options.url);
+    const cluster = options.cluster === undefined ? undefined : await findCluster(outside, options.cluster);
+    const connection = new ClickHouseConnection(options);
+    return new ClickHouseStore(connection, { retentionDays, bodyRetentionDays }, cluster, options);
+  } finally {
+    await outside.close();
   }
-  const cluster = options.cluster === undefined ? undefined : { cluster: options.cluster, sharded: !!options.sharded };
-  return new ClickHouseStore(connection, { retentionDays, bodyRetentionDays }, cluster, options);
+}
+
+async function findCluster(connection: ClickHouseConnection, name: string): Promise<ClusterOptions> {
+  const rows = await connection.select(
+    'SELECT cluster, uniqExact(shard_num) AS shards FROM system.clusters GROUP BY cluster',
+  );
+  const found = rows.find(({ cluster }) => cluster === name);
+  if (found !== undefined) return { cluster: name, sharded: Number(found.shards) > 1 };
+  const names = rows.map(({ cluster }) => cluster).join(', ') || 'none';
+  throw new AuditdError('configuration_invalid', `ClickHouse knows no cluster ${name}; it knows ${names}`);
 }
 
 async function requireVersion(connection: ClickHouseConnection, url: string): Promise<void> {
@@ -70,8 +83,6 @@ async function requireVersion(connection: ClickHouseConnection, url: string): Pr
   try {
     version = (await connection.run('SELECT version()')).toString().trim();
   } catch (error) {
-    // The database is made by the first migration.
-    if (codeOf(error) === unknownDatabaseCode) return;
     throw clickHouseError(error, `connecting to ${new URL(url).origin}`);
   }
   const [major = 0, minor = 0] = version.split('.').map(Number);
@@ -112,7 +123,7 @@ class ClickHouseStore implements Store, MigrationTarget {
         SETTINGS fsync_after_insert = 1, fsync_part_directory = 1`,
       );
       const definitions = new Map<string, string>();
-      for (const table of Object.keys(tableColumns)) {
+      for (const table of Object.keys(tableFields)) {
         const [row] = await this.select(`SHOW CREATE TABLE ${localTable(table, this.cluster)}`);
         definitions.set(table, String(row?.statement ?? ''));
       }
@@ -194,7 +205,9 @@ class ClickHouseStore implements Store, MigrationTarget {
   private async catchUp(table: RecordTable | 'ingest_owners'): Promise<void> {
     if (this.cluster === undefined) return;
     const { cluster } = this.cluster;
-    await this.connection.run(`SYSTEM SYNC REPLICA ON CLUSTER '${cluster}' ${localTable(table, this.cluster)} LIGHTWEIGHT`);
+    await this.connection.run(
+      `SYSTEM SYNC REPLICA ON CLUSTER '${cluster}' ${localTable(table, this.cluster)} LIGHTWEIGHT`,
+    );
   }
 
   async insert(batch: InsertBatch): Promise<void> {
@@ -225,7 +238,7 @@ class ClickHouseStore implements Store, MigrationTarget {
   /** Sends the block; resolves to its failure. */
   private async send(batch: InsertBatch, owner: string): Promise<unknown> {
     const { table, partition, block } = batch;
-    const columns = tableColumns[table].join(', ');
+    const columns = columnList(table);
     const statement =
       `INSERT INTO ${table} (${columns}) SELECT ${columns} FROM input(${quoted(await this.structure(table))}) ` +
       `WHERE (${selectOwner(table, partition)}) = toUUID('${owner}') FORMAT Native`;
@@ -300,7 +313,8 @@ class ClickHouseStore implements Store, MigrationTarget {
       `SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '${table}'`,
     );
     const types = new Map(rows.map(({ name, type }) => [String(name), String(type)]));
-    const structure = tableColumns[table].map((name) => `${name} ${types.get(name)}`).join(', ');
+    const names = Object.keys(tableFields[table]);
+    const structure = names.map((name) => `\`${name}\` ${types.get(name)}`).join(', ');
     this.structures.set(table, structure);
     return structure;
   }
@@ -324,6 +338,17 @@ class ClickHouseStore implements Store, MigrationTarget {
       return stored;
     } catch (error) {
       throw clickHouseError(error, 'looking for stored events');
+    }
+  }
+
+  async storedIdentities(table: RecordTopicName, identities: readonly Identity[]): Promise<Set<string>> {
+    const stored = new Set<string>();
+    try {
+      for (const query of selectStoredIdentities(table, identities))
+        for (const { identity } of await this.select(query)) stored.add(identityText(identity as unknown[]));
+      return stored;
+    } catch (error) {
+      throw clickHouseError(error, `looking for stored records of ${table}`);
     }
   }
 

@@ -40,7 +40,21 @@ export interface QueryOptions {
   /** Values of `{name:Type}` placeholders; they never enter the SQL text. */
   readonly parameters?: Readonly<Record<string, string>>;
   readonly limits?: Partial<QueryLimits>;
+  /** Settings that only change how the result is written or read by people, by name; whoever calls has chosen which. */
+  readonly settings?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+}
+
+export interface StatementOptions {
+  readonly format: string;
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly parameters?: Readonly<Record<string, string>>;
+}
+
+/** An engine in this process, for whoever may do anything: the ClickHouse endpoint's own key. */
+export interface StatementRunner {
+  /** Runs one statement as it is, whatever it does; its settings hold for it alone. Resolves to the whole answer. */
+  statement(sql: string, options: StatementOptions): Promise<Uint8Array>;
 }
 
 export interface Store {

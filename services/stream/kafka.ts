@@ -24,7 +24,7 @@ export interface KafkaStreamOptions {
   readonly compression?: KafkaCompression;
   /** A consumer that is silent so long loses its partitions. Default 10,000 ms. */
   readonly sessionTimeoutMs?: number;
-  /** Put before every topic's name. */
+  /** Put before the name of every topic and group. */
   readonly topicPrefix?: string;
   /** A consumer that cannot join for so long ends with a fault. Default 300,000 ms. */
   readonly giveUpAfterMs?: number;
@@ -113,7 +113,7 @@ class KafkaStream implements Stream {
   async consume(options: ConsumerOptions): Promise<Consumer> {
     await this.partitionCount(options.topic);
     // Consuming alone needs a group too in kafkajs: one of its own, deleted at the end.
-    const group = options.group ?? `${this.options.clientId}-alone-${randomUUID()}`;
+    const group = this.prefixed(options.group ?? `${this.options.clientId}-alone-${randomUUID()}`);
     const consumer = new KafkaConsumer(options, {
       kafka: this.kafka,
       admin: this.admin,
@@ -138,7 +138,9 @@ class KafkaStream implements Stream {
   }
 
   async committed(topic: Topic, group: string): Promise<Map<number, number>> {
-    const answer = await this.ask(topic, () => this.admin.fetchOffsets({ groupId: group, topics: [this.name(topic)] }));
+    const answer = await this.ask(topic, () =>
+      this.admin.fetchOffsets({ groupId: this.prefixed(group), topics: [this.name(topic)] }),
+    );
     const known = (answer[0]?.partitions ?? []).filter(({ offset }) => Number(offset) >= 0);
     return new Map(known.map(({ partition, offset }) => [partition, Number(offset)]));
   }
@@ -155,7 +157,11 @@ class KafkaStream implements Stream {
   }
 
   private name(topic: Topic): string {
-    return `${this.options.topicPrefix ?? ''}${topic}`;
+    return this.prefixed(topic);
+  }
+
+  private prefixed(name: string): string {
+    return `${this.options.topicPrefix ?? ''}${name}`;
   }
 
   private async partitionCount(topic: Topic): Promise<number> {

@@ -23,7 +23,7 @@ export interface Engine extends Store {
 export async function run(options: { readonly [key: string]: string } = {}) {
   const count = Number(options.events ?? 1_000_000);
   const directory = await mkdtemp(join(tmpdir(), 'auditd-disk-'));
-  const store = (await openChdbStore({ directory })) as Engine;
+  const store = (await openChdbStore({ directory })) as unknown as Engine;
   try {
     await store.migrate();
     await store.execute('CREATE TABLE raw (line String CODEC(ZSTD(3))) ENGINE = MergeTree ORDER BY tuple()');

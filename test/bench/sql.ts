@@ -134,7 +134,11 @@ export async function run(options: { readonly [key: string]: string } = {}) {
   const events = Number(options.events ?? 10_000_000);
   const directory = await mkdtemp(join(tmpdir(), 'auditd-sql-'));
   // The events are of a fixed month, which must not expire while it is measured.
-  const store = (await openChdbStore({ directory, retentionDays: 36_500, bodyRetentionDays: 36_500 })) as Engine;
+  const store = (await openChdbStore({
+    directory,
+    retentionDays: 36_500,
+    bodyRetentionDays: 36_500,
+  })) as unknown as Engine;
   try {
     await store.migrate();
     await load(store, events);

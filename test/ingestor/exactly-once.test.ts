@@ -55,6 +55,7 @@ class Harness {
       limits: this.limits,
       metrics,
       makeBlock: () => new JsonBlock(),
+      fenced: () => undefined,
       decode: (record) => calls.decode(record),
       giveUp: (record, reason, message) => {
         calls.forget(record);

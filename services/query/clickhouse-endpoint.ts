@@ -1,0 +1,216 @@
+/**
+ * ClickHouse's HTTP protocol over the store, so that its clients, drivers and dashboards ask the audit history as they
+ * would ask a server: any user name, and a key with the role `read` as the password. Statements only read, within the
+ * limits of the configuration. With the endpoint's own key anything may be done; it is for ingestors in other processes.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { createGzip } from 'node:zlib';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
+import type { Keys } from '../access/keys.js';
+import type { QueryLimits, StatementRunner, Store } from '../store/store.js';
+import { contentType } from './answers.js';
+import { type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
+import { ClickHouseWriter } from './clickhouse-writer.js';
+
+export interface ClickHouseEndpointOptions {
+  readonly store: Store;
+  readonly keys: Pick<Keys, 'find'>;
+  /** The most that a request may ask for. */
+  readonly limits: QueryLimits;
+  /** Whoever sends this key may run any statement on the engine. */
+  readonly writer?: { readonly key: string; readonly engine: StatementRunner };
+}
+
+/** As ClickHouse itself: 256 KiB are parsed of a statement, and values of placeholders count to the body. */
+const maxStatementBytes = 1024 * 1024;
+/** A block of 16 MiB of values, its columns and their text twice over. */
+const maxInsertBytes = 256 * 1024 * 1024;
+
+/** Settings that a reader may choose: they change how values are written, and none of them names a file. */
+const readerSettings =
+  /^(output_format_\w+|date_time_output_format|session_timezone|join_use_nulls|format_csv_delimiter|max_threads|max_block_size)$/;
+/** Settings that are limits, by the limit that holds for them; a smaller value than ours is taken. */
+const limitSettings = {
+  max_execution_time: (value: number): Partial<QueryLimits> => ({ timeMs: value * 1000 }),
+  max_memory_usage: (value: number): Partial<QueryLimits> => ({ memoryBytes: value }),
+  max_result_rows: (value: number): Partial<QueryLimits> => ({ resultRows: value }),
+  max_result_bytes: (value: number): Partial<QueryLimits> => ({ resultBytes: value }),
+} as const;
+/** What clients send and what is so here anyway. */
+const harmless =
+  /^(readonly|result_overflow_mode|timeout_overflow_mode|cancel_http_readonly_queries_on_client_close|async_insert|wait_for_async_insert|log_comment|http_\w+|connect_timeout|receive_timeout|send_timeout)$/;
+
+/** ClickHouse's number, its name and the HTTP status for our own errors. */
+const codes: Partial<Record<ErrorCode, readonly [code: number, type: string, status: number]>> = {
+  key_missing: [516, 'AUTHENTICATION_FAILED', 401],
+  key_role_wrong: [497, 'ACCESS_DENIED', 403],
+  query_refused: [164, 'READONLY', 403],
+  query_failed: [1002, 'UNKNOWN_EXCEPTION', 400],
+  query_limit: [396, 'TOO_MANY_ROWS_OR_BYTES', 400],
+  query_busy: [202, 'TOO_MANY_SIMULTANEOUS_QUERIES', 503],
+  query_aborted: [394, 'QUERY_WAS_CANCELLED', 400],
+  request_invalid: [36, 'BAD_ARGUMENTS', 400],
+  body_too_large: [307, 'TOO_MANY_BYTES', 413],
+  store_unavailable: [210, 'NETWORK_ERROR', 503],
+};
+
+/** A fastify plugin with `/` (GET and POST) and `/ping`, to be registered under a prefix or on a server of its own. */
+export async function clickHouseEndpoint(server: FastifyInstance, options: ClickHouseEndpointOptions): Promise<void> {
+  const { store, writer } = options;
+  const statements = writer && new ClickHouseWriter(writer.engine);
+  let version: Promise<string> | undefined;
+  const readVersion = () => {
+    version ??= readAll(store, 'SELECT version()').then((text) => text.trim());
+    return version;
+  };
+  // The body is a statement or data, whatever its content type says; the handlers read it.
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('*', (_request, _payload, done) => done(null));
+  server.setErrorHandler(async (error, request, reply) => {
+    const text = await readVersion().catch(() => 'unknown');
+    return answerFailure(error, request, reply, text);
+  });
+  server.addHook('onClose', async () => statements?.close());
+  server.get('/ping', async (_request, reply) => reply.type('text/plain; charset=UTF-8').send('Ok.\n'));
+  server.route({
+    method: ['GET', 'POST'],
+    url: '/',
+    handler: async (request, reply) => {
+      if (request.method === 'GET' && !request.raw.url?.includes('query=')) {
+        return reply.type('text/plain; charset=UTF-8').send('Ok.\n');
+      }
+      const isWriter = writer !== undefined && sameKey(headPassword(request), writer.key);
+      if (isWriter && statements !== undefined) return write(request, reply, statements);
+      const body = await readBody(request, maxStatementBytes);
+      return read(reply, await readRequest(request, body), options);
+    },
+  });
+}
+
+/** The password as far as it is known before the body is read: the key of a writer comes in a header. */
+function headPassword(request: FastifyRequest): string {
+  const own = request.headers['x-clickhouse-key'];
+  if (typeof own === 'string') return own;
+  const [scheme = '', credentials = ''] = (request.headers.authorization ?? '').split(' ');
+  if (scheme.toLowerCase() !== 'basic') return credentials;
+  const pair = Buffer.from(credentials, 'base64').toString();
+  return pair.slice(pair.indexOf(':') + 1);
+}
+
+function sameKey(given: string, key: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(given), digest(key));
+}
+
+async function write(request: FastifyRequest, reply: FastifyReply, statements: ClickHouseWriter) {
+  const queryId = new URLSearchParams(request.raw.url?.split('?')[1] ?? '').get('query_id') ?? '';
+  const underway = statements.begin(queryId, () => request.raw.destroy());
+  try {
+    const body = await readBody(request, maxInsertBytes);
+    underway.received();
+    const asked = await readRequest(request, body);
+    const answer = await statements.run(asked);
+    setHeaders(reply, asked);
+    return reply.send(Buffer.from(answer));
+  } finally {
+    underway.end();
+  }
+}
+
+async function read(reply: FastifyReply, asked: ClickHouseRequest, { store, keys, limits }: ClickHouseEndpointOptions) {
+  const entry = asked.password === undefined ? undefined : keys.find(asked.password);
+  if (entry === undefined) {
+    void reply.header('www-authenticate', 'Basic realm="mcp-auditd"');
+    throw new AuditdError('key_missing', 'The password is no key that is known here; the user name does not matter.');
+  }
+  if (entry.role !== 'read')
+    throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
+  if (asked.sql.trim() === '') throw new AuditdError('request_invalid', 'The request has no statement.');
+  const { settings, limits: within } = readerOptions(asked.settings, limits);
+  const left = new AbortController();
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) left.abort();
+  });
+  const { format, parameters } = asked;
+  const chunks = store
+    .query(asked.sql, { format, parameters, settings, limits: within, signal: left.signal })
+    [Symbol.asyncIterator]();
+  // An error before the first byte is an answer with its own status; one after it breaks the connection.
+  const first = await chunks.next();
+  async function* rest(): AsyncGenerator<Uint8Array> {
+    try {
+      for (let next = first; !next.done; next = await chunks.next()) if (next.value.length > 0) yield next.value;
+    } finally {
+      await chunks.return?.();
+    }
+  }
+  setHeaders(reply, asked);
+  const rows = Readable.from(rest(), { objectMode: false });
+  if (!asked.acceptsGzip) return reply.send(rows);
+  const gzip = createGzip({ level: 1 });
+  rows.once('error', (error) => gzip.destroy(error));
+  gzip.once('close', () => rows.destroy());
+  return reply.header('content-encoding', 'gzip').send(rows.pipe(gzip));
+}
+
+/** @throws AuditdError `query_refused` for a setting that a reader may not choose. */
+function readerOptions(settings: Readonly<Record<string, string>>, allowed: QueryLimits) {
+  const limits = { ...allowed };
+  const taken: Record<string, string> = {};
+  for (const [name, value] of Object.entries(settings)) {
+    const limit = Object.hasOwn(limitSettings, name) ? limitSettings[name as keyof typeof limitSettings] : undefined;
+    if (limit !== undefined) {
+      for (const [key, asked] of Object.entries(limit(Number(value))) as [keyof QueryLimits, number][]) {
+        // 0 is ClickHouse's word for no limit.
+        if (asked > 0) limits[key] = Math.min(limits[key], asked);
+      }
+    } else if (readerSettings.test(name)) taken[name] = value;
+    else if (!harmless.test(name)) {
+      throw new AuditdError('query_refused', `Cannot modify '${name}' setting in readonly mode.`);
+    }
+  }
+  return { limits, settings: taken };
+}
+
+function setHeaders(reply: FastifyReply, { format, queryId }: ClickHouseRequest): void {
+  void reply.headers({
+    'content-type': contentType(format),
+    'x-content-type-options': 'nosniff',
+    'x-clickhouse-format': format,
+    'x-clickhouse-query-id': queryId.replace(/[^\x20-\x7e]/g, ''),
+    'x-clickhouse-server-display-name': 'mcp-auditd',
+    'x-clickhouse-timezone': 'UTC',
+    'x-clickhouse-summary': '{"read_rows":"0","read_bytes":"0","written_rows":"0","written_bytes":"0"}',
+  });
+}
+
+/** Errors in ClickHouse's words, for its clients: `Code: N. DB::Exception: … (NAME) (version …)`. */
+function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply, version: string): FastifyReply {
+  const message = error instanceof Error ? error.message : String(error);
+  const engineCode = Number(/^Code: (\d+)/.exec(message)?.[1] ?? 0);
+  const known = error instanceof AuditdError ? codes[error.code] : undefined;
+  let text: string;
+  if (engineCode !== 0) text = message;
+  else if (known !== undefined)
+    text = `Code: ${known[0]}. DB::Exception: ${message} ${(error as AuditdError).mend} (${known[1]})`;
+  else {
+    request.log.error({ err: error }, 'a request failed');
+    text = 'Code: 1002. DB::Exception: The endpoint failed at this request; its log says why. (UNKNOWN_EXCEPTION)';
+  }
+  const code = engineCode || (known?.[0] ?? 1002);
+  const status = known?.[2] ?? (engineCode === 0 ? 500 : 400);
+  if (status === 503) void reply.header('retry-after', '1');
+  return reply
+    .code(status)
+    .type('text/plain; charset=UTF-8')
+    .header('x-clickhouse-exception-code', String(code))
+    .send(`${text} (version ${version})\n`);
+}
+
+async function readAll(store: Store, sql: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of store.query(sql, { format: 'TabSeparated' })) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
