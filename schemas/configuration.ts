@@ -105,6 +105,11 @@ export const configurationSchema = z.strictObject({
     })
     .prefault({})
     .describe('GET /metrics.'),
+  start_timeout_ms: count()
+    .default(30_000)
+    .describe(
+      'Milliseconds that a start waits for brokers or a store that do not answer yet. What is wrong for good ends it at once.',
+    ),
   stop_timeout_ms: count()
     .default(20_000)
     .describe(

@@ -87,11 +87,20 @@ export function readSecretFile(path: string): string {
   return readFileSync(path, 'utf8').trim();
 }
 
-function readEntries(data: string): KeyEntry[] | undefined {
-  const path = keysPath(data);
+/** Throws `keys_file_invalid` when others than its owner may change the file: they could add a key of their own. */
+function refuseWritable(path: string, mode: number): void {
+  if (process.platform === 'win32' || (mode & 0o022) === 0) return;
+  throw new AuditdError(
+    'keys_file_invalid',
+    `${path} has mode ${(mode & 0o777).toString(8).padStart(4, '0')}: others than its owner can change it.`,
+  );
+}
+
+/** The entries of the file; undefined when it is not there. */
+function readEntries(path: string, refuseMode: typeof refuseReadable = refuseReadable): KeyEntry[] | undefined {
   let text: string;
   try {
-    refuseReadable(path, statSync(path).mode);
+    refuseMode(path, statSync(path).mode);
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (isMissing(error)) return undefined;
@@ -190,7 +199,7 @@ function makeKey(name: string, role: KeyRole, tenant: string, now: number): { ke
 export async function ensureKeys(data: string, now: number = Date.now()): Promise<void> {
   await underLock(data, () => {
     mkdirSync(join(data, 'keys'), { recursive: true, mode: 0o700 });
-    const found = readEntries(data);
+    const found = readEntries(keysPath(data));
     let entries = found ?? [];
     for (const role of ['emit', 'read'] as const) {
       const path = keyFilePath(data, role);
@@ -214,7 +223,7 @@ export async function ensureKeys(data: string, now: number = Date.now()): Promis
 
 /** All keys, without their secrets, in the order in which they were made. */
 export function listKeys(data: string): Omit<KeyEntry, 'hash'>[] {
-  return (readEntries(data) ?? []).map(({ hash: _hash, ...rest }) => rest);
+  return (readEntries(keysPath(data)) ?? []).map(({ hash: _hash, ...rest }) => rest);
 }
 
 /**
@@ -234,7 +243,7 @@ export async function createKey(
       );
   }
   return underLock(data, () => {
-    const entries = readEntries(data) ?? [];
+    const entries = readEntries(keysPath(data)) ?? [];
     if (entries.some((entry) => entry.name === options.name))
       throw new AuditdError('key_name_taken', `There is a key named "${options.name}" already.`);
     if (entries.length >= keysLimit)
@@ -248,7 +257,7 @@ export async function createKey(
 /** Removes a key; requests with it are refused within a second. Throws `key_unknown`. */
 export async function revokeKey(data: string, name: string): Promise<void> {
   await underLock(data, () => {
-    const entries = readEntries(data) ?? [];
+    const entries = readEntries(keysPath(data)) ?? [];
     const rest = entries.filter((entry) => entry.name !== name);
     if (rest.length === entries.length)
       throw new AuditdError(
@@ -267,21 +276,27 @@ export interface Keys {
 
 /**
  * Keys of a data directory, read again within a second after keys.json changed. A file that became unreadable or
- * invalid keeps the keys that were known, and is reported through `onError` once for each change.
+ * invalid keeps the keys that were known, and is reported through `onError` once for each change. `file` is a keys.json
+ * of another place, which must be there and may be readable by others, as it holds nothing but hashes.
  *
  * @throws AuditdError `secret_file_readable` or `keys_file_invalid` at the first reading.
  */
 export function openKeys(
   data: string,
-  options: { clock?: () => number; onError?: (error: unknown) => void } = {},
+  options: { file?: string; clock?: () => number; onError?: (error: unknown) => void } = {},
 ): Keys {
   const clock = options.clock ?? Date.now;
+  const path = options.file ?? keysPath(data);
   const fingerprint = (): string => {
-    const stat = statSync(keysPath(data), { throwIfNoEntry: false, bigint: true });
+    const stat = statSync(path, { throwIfNoEntry: false, bigint: true });
     return stat === undefined ? 'none' : `${stat.ino} ${stat.mtimeNs} ${stat.ctimeNs} ${stat.size}`;
   };
-  const read = (): { entry: KeyEntry; hash: Buffer }[] =>
-    (readEntries(data) ?? []).map((entry) => ({ entry, hash: Buffer.from(entry.hash, 'hex') }));
+  const read = (): { entry: KeyEntry; hash: Buffer }[] => {
+    const entries = options.file === undefined ? readEntries(path) : readEntries(path, refuseWritable);
+    if (entries === undefined && options.file !== undefined)
+      throw new AuditdError('keys_file_invalid', `${path} is not there.`);
+    return (entries ?? []).map((entry) => ({ entry, hash: Buffer.from(entry.hash, 'hex') }));
+  };
   // The fingerprint is taken before the content: a change in between is read once more, never missed.
   let seen = fingerprint();
   let known = read();

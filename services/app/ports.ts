@@ -5,11 +5,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Configuration } from '../../schemas/configuration.js';
 import { AuditdError } from '../../schemas/errors.js';
-import { openChdbStore } from '../store/chdb.js';
-import type { Store } from '../store/store.js';
-import { type KafkaEvent, type KafkaStreamOptions, openKafkaStream } from '../stream/kafka.js';
+import type { QueryLimits, Store } from '../store/store.js';
+import type { KafkaEvent, KafkaStreamOptions } from '../stream/kafka.js';
 import { openLocalStream } from '../stream/local.js';
-import type { Stream } from '../stream/stream.js';
+import type { Stream, Topic } from '../stream/stream.js';
 import { clientCredentialsToken } from './oauth.js';
 
 const dayMs = 86_400_000;
@@ -77,7 +76,10 @@ export async function openStream(
   observe?: (event: KafkaEvent) => void,
 ): Promise<Stream> {
   const { kafka, local } = configuration.stream;
-  if (kafka !== undefined) return openKafkaStream(kafkaOptions(kafka, log, observe));
+  if (kafka !== undefined) {
+    const { openKafkaStream } = await import('../stream/kafka.js');
+    return openKafkaStream(kafkaOptions(kafka, log, observe));
+  }
   const { partitions, durability, retention_days, retention_bytes } = local;
   return openLocalStream({
     directory: join(data, 'stream'),
@@ -88,6 +90,54 @@ export async function openStream(
   });
 }
 
+/**
+ * Looks whether the topics are there and `calls` has the partitions that the configuration asks for.
+ * @throws AuditdError `kafka_topic_missing`, `kafka_partitions_too_few` or `kafka_not_allowed`.
+ */
+export async function requireTopics(
+  configuration: Configuration,
+  stream: Stream,
+  topics: readonly Topic[],
+): Promise<void> {
+  const { kafka } = configuration.stream;
+  if (kafka === undefined) return;
+  for (const topic of topics) {
+    const { length } = await stream.partitions(topic);
+    if (topic === 'calls' && length < kafka.partitions)
+      throw new AuditdError(
+        'kafka_partitions_too_few',
+        `${kafka.topic_prefix}${topic} has ${length} partitions; stream.kafka.partitions asks for ${kafka.partitions}`,
+      );
+  }
+}
+
+/** Pause between attempts to reach what does not answer yet. */
+const startPollMs = 1_000;
+
+/**
+ * Waits for a server that does not answer yet, for at most `start_timeout_ms`: everything may be starting at once. What
+ * will not pass by itself, such as a wrong password, is thrown at once.
+ */
+export async function untilAnswered<T>(configuration: Configuration, log: Logger, open: () => Promise<T>): Promise<T> {
+  const giveUpAtMs = Date.now() + configuration.start_timeout_ms;
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      const passes = error instanceof AuditdError && error.retriable;
+      if (!passes || Date.now() + startPollMs > giveUpAtMs) throw error;
+      log.warn({ err: error }, 'waiting for it to answer');
+      await delay(startPollMs);
+    }
+  }
+}
+
+/** The configuration's limits of queries in the port's terms. */
+export function queryLimits(configuration: Configuration): QueryLimits {
+  const { time_ms, memory_bytes, result_rows, result_bytes } = configuration.query;
+  return { timeMs: time_ms, memoryBytes: memory_bytes, resultRows: result_rows, resultBytes: result_bytes };
+}
+
 /** Opens the store and brings its tables up to date; waits while another process has the embedded one. */
 export async function openStore(configuration: Configuration, data: string): Promise<Store> {
   const { retention_days, body_retention_days } = configuration.store;
@@ -96,6 +146,8 @@ export async function openStore(configuration: Configuration, data: string): Pro
     retentionDays: retention_days,
     bodyRetentionDays: body_retention_days,
   };
+  // A cluster's image has no engine in it: it is looked for only where it is used.
+  const { openChdbStore } = await import('../store/chdb.js');
   let store: Store;
   for (let waitedMs = 0; ; waitedMs += storePollMs) {
     try {

@@ -32,7 +32,7 @@ export async function* ask({ configuration, data }: Loaded, question: Question):
   }
   if (!existsSync(join(data, 'store')))
     throw new AuditdError('daemon_needed', `${data} holds no calls yet: no daemon has run on it.`);
-  const [{ queryLimits }, { openStore }] = await Promise.all([import('../app.js'), import('../app/ports.js')]);
+  const { openStore, queryLimits } = await import('../app/ports.js');
   const store = await openStore(configuration, data);
   try {
     yield* store.query(sql, { format, parameters, limits: queryLimits(configuration) });

@@ -7,7 +7,7 @@ import { addKeys } from './keys.js';
 import { addQuery } from './query.js';
 import { addStatus } from './status.js';
 import { addTail } from './tail.js';
-import { addUp } from './up.js';
+import { addRoleCommands, addUp } from './up.js';
 import { addWrap } from './wrap.js';
 
 /** The program without its version, which costs a file to read. Actions load what they need when they run. */
@@ -21,7 +21,19 @@ export function makeProgram(): Command {
 Exit codes: 0 done, 1 failed (the message says why and how to mend it), 2 wrong use. wrap leaves with the code of the
 server that it runs.`,
     );
-  for (const add of [addUp, addWrap, addQuery, addTail, addStatus, addDead, addKeys, addConfig, addDemo, addCompletion])
+  for (const add of [
+    addUp,
+    addWrap,
+    addQuery,
+    addTail,
+    addStatus,
+    addDead,
+    addKeys,
+    addConfig,
+    addDemo,
+    addRoleCommands,
+    addCompletion,
+  ])
     add(program);
   return program;
 }

@@ -1,40 +1,74 @@
 import type { Command } from 'commander';
+import { type Role, roles } from '../app/roles.js';
 import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
 
 interface UpOptions extends CommonOptions {
+  readonly roles?: string;
   readonly listen?: string;
   readonly keepDays?: string;
   readonly keepBodiesDays?: string;
   readonly logLevel?: string;
 }
 
-/** `up`: all roles in this process until a signal ends it. */
-export function addUp(program: Command): void {
-  addCommonOptions(program.command('up'))
-    .description('record and answer on this machine: every role in one process')
+const stopping = `
+SIGTERM and SIGINT stop it in order: what was accepted is durable, what was read is stored. A second signal ends it
+at once, which loses nothing either.`;
+
+function addServerOptions(command: Command): Command {
+  return addCommonOptions(command)
     .option('--listen <host:port>', 'address of the HTTP server; port 0 takes a free one (default: 127.0.0.1:7467)')
+    .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent (default: info)');
+}
+
+/** `up`: roles in this process until a signal ends it; all of them unless some are named. */
+export function addUp(program: Command): void {
+  addServerOptions(program.command('up'))
+    .description('record and answer on this machine: every role in one process')
+    .option('--roles <names>', `only these roles, separated by commas: ${roles.map(({ name }) => name).join(', ')}`)
     .option('--keep-days <days>', 'days that calls are kept (default: 90)')
     .option('--keep-bodies-days <days>', 'days that arguments and results are kept (default: 30)')
-    .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent (default: info)')
     .addHelpText(
       'after',
-      `
-SIGTERM and SIGINT stop it in order: what was accepted is durable, what was read is stored. A second signal ends it
-at once, which loses nothing either.
+      `${stopping}
 
 Examples:
   mcp-auditd up
   mcp-auditd up --listen 127.0.0.1:0 --data ./audit
-  mcp-auditd up --keep-days 365 --keep-bodies-days 7`,
+  mcp-auditd up --keep-days 365 --keep-bodies-days 7
+  mcp-auditd up --roles gateway,query --config cluster.yaml`,
     )
-    .action(run);
+    .action(async (options: UpOptions) => {
+      const { chooseRoles } = await import('../app/roles.js');
+      await run(options, chooseRoles(options.roles?.split(',').map((name) => name.trim())));
+    });
+}
+
+/** One command for each role that has one: the role alone in this process. */
+export function addRoleCommands(program: Command): void {
+  for (const role of roles) {
+    if (role.command === undefined) continue;
+    addServerOptions(program.command(role.command))
+      .description(`the role ${role.name} alone, on Kafka: ${role.summary}`)
+      .addHelpText(
+        'after',
+        `
+The same as mcp-auditd up --roles ${role.name}. Several such processes share the work. docs/cluster.md tells how the
+roles are run.
+${stopping}
+
+Examples:
+  mcp-auditd ${role.command} --config cluster.yaml
+  mcp-auditd ${role.command} --listen 0.0.0.0:7467 --data /var/lib/mcp-auditd`,
+      )
+      .action((options: UpOptions) => run(options, [role]));
+  }
 }
 
 function number(text: string | undefined): number | string | undefined {
   return text === undefined || Number.isNaN(Number(text)) ? text : Number(text);
 }
 
-async function run(options: UpOptions): Promise<void> {
+async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
   const { configuration, data } = await loadConfiguration(options, {
     listen: options.listen,
     'store.retention_days': number(options.keepDays),
@@ -43,33 +77,45 @@ async function run(options: UpOptions): Promise<void> {
   });
   const [{ startApp }, { openLog }] = await Promise.all([import('../app.js'), import('../app/log.js')]);
   const log = openLog(configuration.log);
-  let stopping = false;
+  let ending = false;
   let signalled!: (signal: NodeJS.Signals) => void;
   const signal = new Promise<NodeJS.Signals>((resolve) => {
     signalled = resolve;
   });
   const onSignal = (name: NodeJS.Signals): void => {
-    if (stopping) process.exit(name === 'SIGINT' ? 130 : 143);
-    stopping = true;
+    if (ending) process.exit(name === 'SIGINT' ? 130 : 143);
+    ending = true;
     signalled(name);
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
-  const running = await startApp(configuration, data, log);
+  const starting = startApp(configuration, data, log, chosen);
+  // Who stops it while it starts, and waits for a broker perhaps, does not wait for the start.
+  const first = await Promise.race([starting, signal]);
+  if (typeof first === 'string') process.exit(first === 'SIGINT' ? 130 : 143);
+  const running = first;
   if (running.movedFrom !== undefined)
     log.warn(`${running.movedFrom} is taken by something else, so this daemon listens on ${running.url}`);
-  process.stdout.write(
-    [
-      `mcp-auditd listens on ${running.url}`,
-      `data in ${data}`,
-      '',
-      'Next, in another terminal:',
-      '  mcp-auditd wrap -- npx -y @modelcontextprotocol/server-everything   audit a stdio server',
-      '  mcp-auditd tail                                                     watch calls',
-      '  mcp-auditd query "SELECT * FROM tool_calls ORDER BY time DESC LIMIT 10"',
-      '',
-    ].join('\n'),
-  );
+  process.stdout.write(`${welcome(running, chosen)}\n`);
   log.info({ signal: await signal }, 'stopping');
+  // What is not stored at the deadline is read again by the next process: nothing is lost by leaving.
+  const late = setTimeout(() => {
+    log.error(`not stopped after ${configuration.stop_timeout_ms} ms, so it ends as it is`);
+    process.exit(1);
+  }, configuration.stop_timeout_ms);
   await running.stop();
+  clearTimeout(late);
   log.info('stopped');
+}
+
+function welcome({ url, data }: { url: string; data: string }, chosen: readonly Role[]): string {
+  const lines = [`mcp-auditd listens on ${url}`, `data in ${data}`];
+  if (chosen.length < roles.length) return [...lines, `roles ${chosen.map(({ name }) => name).join(', ')}`].join('\n');
+  return [
+    ...lines,
+    '',
+    'Next, in another terminal:',
+    '  mcp-auditd wrap -- npx -y @modelcontextprotocol/server-everything   audit a stdio server',
+    '  mcp-auditd tail                                                     watch calls',
+    '  mcp-auditd query "SELECT * FROM tool_calls ORDER BY time DESC LIMIT 10"',
+  ].join('\n');
 }

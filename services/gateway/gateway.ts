@@ -1,5 +1,5 @@
 /**
- * The door for emitters: `POST /v1/events`, and what a supervisor asks for (`/healthz`, `/readyz`, `/metrics`).
+ * The door for emitters: `POST /v1/events`.
  *
  * Invariants:
  * - An event that was answered as accepted is durable: the answer follows `stream.append`.
@@ -7,12 +7,14 @@
  * - A request is appended after its whole body was read, so one that is refused or cut off leaves nothing behind.
  * - Tenant and producer come from the key, in headers; a line that claims others is refused.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Registry } from 'prom-client';
 import { checkCall } from '../../schemas/check.js';
 import type { RecordErrorCode } from '../../schemas/check-value.js';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import type { KeyEntry, KeyRole, Keys } from '../access/keys.js';
+import type { Health } from '../stream/progress.js';
 import type { NewRecord, Stream } from '../stream/stream.js';
 import { ClientGone, readLines } from './body.js';
 import { defaultGatewayLimits, type GatewayLimits, RateLimiter, RetryLater } from './limits.js';
@@ -60,6 +62,8 @@ export interface GatewayStatus {
 const rejectedLinesLimit = 1_000;
 /** After a failed append the gateway is not ready for so long, unless an append succeeds before. */
 const unreadyAfterErrorMs = 10_000;
+/** A supervisor's probe waits one to three seconds as a rule. */
+const probeTimeoutMs = 900;
 const retryAfterBusySeconds = 1;
 const retryAfterStreamErrorSeconds = 5;
 
@@ -136,24 +140,23 @@ class Gateway {
     return lastAppendErrorAt === undefined ? counts : { ...counts, lastAppendErrorAt };
   }
 
-  async ready(): Promise<{ ready: boolean; reason?: string }> {
+  async health(): Promise<Health> {
     if (!this.appendedSinceError && this.clock() - (this.lastAppendErrorAt ?? 0) < unreadyAfterErrorMs)
-      return { ready: false, reason: 'The stream refused the last append.' };
+      return { state: 'waiting', reason: 'the stream refused the last append' };
+    const late = Symbol();
+    const timeout = new AbortController();
     try {
-      await this.options.stream.partitions('calls');
-      return { ready: true };
+      const answer = await Promise.race([
+        this.options.stream.partitions('calls'),
+        delay(probeTimeoutMs, late, { signal: timeout.signal }),
+      ]);
+      return answer === late ? { state: 'waiting', reason: 'the stream does not answer' } : { state: 'ready' };
     } catch (error) {
-      return { ready: false, reason: `The stream does not answer: ${(error as Error).message}` };
+      const code = error instanceof AuditdError ? ` (${error.code})` : '';
+      return { state: 'waiting', reason: `the stream does not answer${code}` };
+    } finally {
+      timeout.abort();
     }
-  }
-
-  async metricsText(request: FastifyRequest): Promise<string> {
-    // A scraper on this machine needs no set-up, and whoever is on this machine can count processes and files anyway.
-    // Through a proxy everybody comes from loopback, so what a proxy adds asks for the key.
-    const forwarded = request.headers['x-forwarded-for'] ?? request.headers.forwarded;
-    const loopback = /^(127\.|::1$|::ffff:127\.)/.test(request.socket.remoteAddress ?? '');
-    if (!loopback || forwarded !== undefined) authenticate(request, this.options.keys, 'read');
-    return this.options.metrics.metrics();
   }
 
   /** Reads, checks and appends one request, and answers it. */
@@ -268,10 +271,14 @@ class Gateway {
 }
 
 /**
- * Makes the gateway: a plugin for `fastify(gatewayServerOptions)` and its `status`.
+ * Makes the gateway: a plugin for `fastify(gatewayServerOptions)`, its `status` and its `health`.
  * The plugin keeps its reading of bodies to itself, so other routes of the same server are not touched.
  */
-export function createGateway(options: GatewayOptions): { plugin: FastifyPluginAsync; status(): GatewayStatus } {
+export function createGateway(options: GatewayOptions): {
+  plugin: FastifyPluginAsync;
+  status(): GatewayStatus;
+  health(): Promise<Health>;
+} {
   const gateway = new Gateway(options);
   const plugin = async (app: FastifyInstance): Promise<void> => {
     app.removeAllContentTypeParsers();
@@ -281,20 +288,6 @@ export function createGateway(options: GatewayOptions): { plugin: FastifyPluginA
       await gateway.events(request, reply);
       return reply;
     });
-    app.get('/healthz', async () => ({ status: 'ok' }));
-    app.get('/readyz', async (_request, reply) => {
-      const state = await gateway.ready();
-      return reply.code(state.ready ? 200 : 503).send(state);
-    });
-    app.get('/metrics', async (request, reply) => {
-      try {
-        const text = await gateway.metricsText(request);
-        return reply.type(options.metrics.contentType).send(text);
-      } catch (error) {
-        if (error instanceof AuditdError) return sendError(reply, error);
-        throw error;
-      }
-    });
   };
-  return { plugin, status: () => gateway.status() };
+  return { plugin, status: () => gateway.status(), health: () => gateway.health() };
 }

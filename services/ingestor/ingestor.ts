@@ -10,9 +10,10 @@ import type { CallEvent } from '../../schemas/event.js';
 import { CallsBlock, RecordBlock } from '../../schemas/native.js';
 import { type RecordTable, type RecordTopicName, recordTopicNames, tableFields } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';
+import { ConsumerProgress, type Health, worstHealth } from '../stream/progress.js';
 import type { Consumer, RecordBatch, Stream } from '../stream/stream.js';
 import { CallsPartition, type DirectProducers, deadLetterOf, readStoredUpTo, type StoredUpTo } from './calls.js';
-import { type IngestorMetrics, ingestorMetrics } from './metrics.js';
+import { type IngestorMetrics, ingestorMetrics, type PartitionLag } from './metrics.js';
 import { RecordPartition, type TopicRow } from './records.js';
 import { Abandoned, pause, pauseMs, untilDone } from './retry.js';
 import { type BlockLimits, PartitionWriter } from './writer.js';
@@ -57,11 +58,13 @@ export interface IngestorStatus {
   readonly duplicates: number;
   readonly deadLetters: number;
   readonly retries: number;
-  readonly partitions: readonly { readonly topic: string; readonly partition: number; readonly lag: number }[];
+  readonly partitions: readonly PartitionLag[];
 }
 
 export interface Ingestor {
   status(): Promise<IngestorStatus>;
+  /** Whether it goes on, waits for stream or store, or is stuck. */
+  health(): Health;
   /** Stores what is in hand, for at most `stopTimeMs`, and stops. Idempotent. */
   close(): Promise<void>;
 }
@@ -78,6 +81,9 @@ const leastRememberedIds = (rows: number): number => 2 * rows + Math.ceil(batchB
 /** Of the topics that have no event ids. */
 const nothingStored: StoredUpTo = { defaultMs: 0, byTenant: new Map() };
 
+/** Steps that are tried again until they work, and nothing goes on meanwhile. */
+const repeatedSteps: ReadonlySet<string> = new Set(['consume', 'assign', 'insert', 'dead_letter', 'ask']);
+
 /** A partition that is ours. */
 interface Assigned {
   handle(batch: RecordBatch): Promise<void>;
@@ -93,36 +99,38 @@ export async function startIngestor(options: IngestorOptions): Promise<Ingestor>
     throw new RangeError(
       `rememberedIds is ${limits.rememberedIds}; with blocks of ${limits.rows} rows at least ${least} are needed.`,
     );
-  const metrics = ingestorMetrics(options.metrics);
+  const metrics = ingestorMetrics(options.metrics, () => readers.flatMap((reader) => reader.lags()));
   // Dead letters come last: those that the others leave behind when they stop are still ingested.
   const topics: RecordTable[] = ['calls', ...recordTopicNames.filter((topic) => topic !== 'dead'), 'dead'];
-  const readers = topics.map((topic) => new TopicIngestor(topic, options, limits, metrics));
+  const readers: readonly TopicIngestor[] = topics.map((topic) => new TopicIngestor(topic, options, limits, metrics));
   for (const reader of readers) reader.start();
   let closing: Promise<void> | undefined;
   return {
-    status: () => statusOf(metrics),
+    status: () => statusOf(metrics, readers),
+    health: () => worstHealth(readers.map((reader) => reader.health())),
     close: () => {
-      closing ??= readers.reduce((before, reader) => before.then(() => reader.close()), Promise.resolve());
+      closing ??= closeInOrder(readers, limits.stopTimeMs);
       return closing;
     },
   };
 }
 
-async function statusOf(metrics: IngestorMetrics): Promise<IngestorStatus> {
+/** One after the other, all within the time. */
+async function closeInOrder(readers: readonly TopicIngestor[], timeMs: number): Promise<void> {
+  const endAtMs = performance.now() + timeMs;
+  for (const reader of readers) await reader.close(Math.max(0, endAtMs - performance.now()));
+}
+
+async function statusOf(metrics: IngestorMetrics, readers: readonly TopicIngestor[]): Promise<IngestorStatus> {
   const total = async (counter: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>
     (await counter.get()).values.reduce((sum, { value }) => sum + value, 0);
-  const lag = await metrics.lag.get();
   return {
     records: await total(metrics.records),
     rows: await total(metrics.rows),
     duplicates: await total(metrics.duplicates),
     deadLetters: await total(metrics.deadLetters),
     retries: await total(metrics.retries),
-    partitions: lag.values.map(({ labels, value }) => ({
-      topic: String(labels.topic),
-      partition: Number(labels.partition),
-      lag: value,
-    })),
+    partitions: readers.flatMap((reader) => reader.lags()),
   };
 }
 
@@ -132,32 +140,43 @@ class TopicIngestor {
   private readonly stopping = new AbortController();
   private consumer: Consumer | undefined;
   private running: Promise<void> = Promise.resolve();
+  private readonly progress: ConsumerProgress;
 
   constructor(
     private readonly topic: RecordTable,
     private readonly options: IngestorOptions,
     private readonly limits: IngestorLimits,
     private readonly metrics: IngestorMetrics,
-  ) {}
+  ) {
+    this.progress = new ConsumerProgress({ stream: options.stream, topic });
+  }
 
   start(): void {
+    this.progress.start();
     this.running = this.run();
   }
 
-  async close(): Promise<void> {
+  health(): Health {
+    return this.progress.health();
+  }
+
+  lags(): PartitionLag[] {
+    return this.progress.lags().map((each) => ({ topic: this.topic, ...each }));
+  }
+
+  /** Stores what is in hand, for at most so many milliseconds. */
+  async close(timeMs: number): Promise<void> {
     if (!this.stopping.signal.aborted) {
       this.stopping.abort();
       const deadline = new AbortController();
       const writers = [...this.assigned.values()];
       const drained = Promise.all(writers.map((writer) => writer.drain().catch((error) => this.fault(error, 'stop'))));
-      await Promise.race([
-        drained,
-        delay(this.limits.stopTimeMs, undefined, { signal: deadline.signal }).catch(() => {}),
-      ]);
+      await Promise.race([drained, delay(timeMs, undefined, { signal: deadline.signal }).catch(() => {})]);
       deadline.abort();
       await this.abandon([...this.assigned.keys()]);
       await this.consumer?.close();
     }
+    this.progress.stop();
     await this.running;
   }
 
@@ -214,13 +233,17 @@ class TopicIngestor {
           ? this.callsPartition(partition, storedUpTo)
           : this.recordPartition(this.topic, partition),
       );
+      this.progress.assigned(partition, offsets.get(partition));
     }
     return offsets;
   }
 
   private async abandon(partitions: readonly number[]): Promise<void> {
     const taken = partitions.flatMap((partition) => this.assigned.get(partition) ?? []);
-    for (const partition of partitions) this.assigned.delete(partition);
+    for (const partition of partitions) {
+      this.assigned.delete(partition);
+      this.progress.revoked(partition);
+    }
     await Promise.all(taken.map((each) => each.abandon()));
   }
 
@@ -228,9 +251,7 @@ class TopicIngestor {
     const assigned = this.assigned.get(batch.partition);
     // While it stops nothing new is taken; what was read and not stored is read again at the next start.
     if (assigned === undefined || this.stopping.signal.aborted) return;
-    const labels = { topic: this.topic, partition: batch.partition };
     this.metrics.records.inc({ topic: this.topic }, batch.records.length);
-    this.metrics.lag.set(labels, batch.endOffset - batch.nextOffset);
     try {
       await assigned.handle(batch);
     } catch (error) {
@@ -239,7 +260,10 @@ class TopicIngestor {
   }
 
   private fault(error: unknown, what: string): void {
-    if (!(error instanceof Abandoned)) this.options.onFault?.(error, what);
+    if (error instanceof Abandoned) return;
+    // The others concern one record or cost nothing but speed.
+    if (repeatedSteps.has(what)) this.progress.failed(`${what} (${(error as { code?: string }).code ?? 'error'})`);
+    this.options.onFault?.(error, what);
   }
 
   private callsPartition(partition: number, storedUpTo: StoredUpTo): Assigned {
@@ -316,6 +340,7 @@ class TopicIngestor {
   }
 
   private async commit(partition: number, nextOffset: number): Promise<void> {
+    this.progress.reached(partition, nextOffset);
     await this.consumer?.commit(partition, nextOffset);
   }
 }

@@ -1,7 +1,14 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
+/** The lag of one partition. */
+export interface PartitionLag {
+  readonly topic: string;
+  readonly partition: number;
+  readonly lag: number;
+}
+
 /** The ingestor's metrics. Labels are topics, partitions and codes of ours, so their number is bounded. */
-export function ingestorMetrics(registry: Registry) {
+export function ingestorMetrics(registry: Registry, lags: () => readonly PartitionLag[] = () => []) {
   const registers = [registry];
   const counter = (name: string, help: string, labelNames: string[]): Counter =>
     new Counter({ name: `mcp_auditd_ingestor_${name}`, help, labelNames, registers });
@@ -28,7 +35,17 @@ export function ingestorMetrics(registry: Registry) {
       buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60],
       registers,
     }),
-    lag: gauge('lag_records', 'Records of the partition that are not stored yet.'),
+    lag: new Gauge({
+      name: 'mcp_auditd_ingestor_lag_records',
+      help: 'Records of the partitions of this process that are not stored yet.',
+      labelNames: ['topic', 'partition'],
+      registers,
+      collect() {
+        // Partitions that are another process's by now must not be told here any more.
+        this.reset();
+        for (const { topic, partition, lag } of lags()) this.set({ topic, partition }, lag);
+      },
+    }),
     lastProgress: gauge('last_progress_timestamp_seconds', 'When the partition last went on, seconds since the epoch.'),
   };
 }

@@ -1,0 +1,25 @@
+import { createGateway } from '../../gateway/gateway.js';
+import { adoptRegularly } from '../adoption.js';
+import type { RoleContext, RunningRole } from '../roles.js';
+
+export async function start(context: RoleContext): Promise<RunningRole> {
+  const { configuration, stream, keys, metrics, log, server, identity } = context;
+  const { max_body_bytes, max_line_bytes, events_per_second } = configuration.gateway;
+  const gateway = createGateway({
+    stream,
+    keys,
+    metrics,
+    limits: { bodyBytes: max_body_bytes, lineBytes: max_line_bytes, eventsPerSecond: events_per_second },
+    onError: (error) => log.error({ err: error }, 'gateway'),
+  });
+  await server.register(gateway.plugin);
+  return {
+    health: () => gateway.health(),
+    status: () => gateway.status(),
+    // Spools go where this gateway listens.
+    listening: () => {
+      const adoption = adoptRegularly(identity.data, log);
+      return () => adoption.stop();
+    },
+  };
+}
