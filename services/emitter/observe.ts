@@ -146,7 +146,7 @@ export class ObservedConnection {
         for (let each: Pending | undefined = pending; each !== undefined; each = each.next) {
           try {
             const outcome = each.signal?.aborted === true ? 'cancelled' : 'no_response';
-            this.#observer.recorder.end(each.call, { outcome });
+            this.#ended(each, { outcome });
           } catch {
             this.#observer.counters.errors += 1;
           }
@@ -195,8 +195,9 @@ export class ObservedConnection {
       client_name: textOf(this.#client.name),
       client_version: textOf(this.#client.version),
       session_id: sessionId,
-      server_name: this.#server.name,
-      server_version: this.#server.version,
+      // An initialize is answered with the server's own name, and what a beginning told stays.
+      server_name: introductions.has(method) ? '' : this.#server.name,
+      server_version: introductions.has(method) ? '' : this.#server.version,
       protocol_version: this.#protocolVersion,
       transport: this.#transport(context),
       tool_definition_hash: tool?.hash ?? '',
@@ -265,6 +266,14 @@ export class ObservedConnection {
     }
     if (parts.taskId !== '') end.task_id = parts.taskId;
     if (asked === 'client_to_server') end.result = parts.result;
+    this.#ended(pending, end);
+  }
+
+  #ended(pending: Pending, end: CallEnd): void {
+    if (introductions.has(pending.method)) {
+      end.server_name = this.#server.name;
+      end.server_version = this.#server.version;
+    }
     this.#observer.recorder.end(pending.call, end);
   }
 
@@ -276,7 +285,7 @@ export class ObservedConnection {
       return;
     } else if (pending.method === 'tools/list') {
       this.#observer.tools.learn(result);
-    } else if (pending.method === 'initialize' || pending.method === 'server/discover') {
+    } else if (introductions.has(pending.method)) {
       const { serverInfo, protocolVersion } = objectOf(result);
       if (isObject(serverInfo)) this.#server = { name: textOf(serverInfo.name), version: textOf(serverInfo.version) };
       if (typeof protocolVersion === 'string') this.#protocolVersion = protocolVersion;
@@ -286,7 +295,7 @@ export class ObservedConnection {
   #notified(direction: Direction, message: JsonObject): void {
     if (message.method !== 'notifications/cancelled') return;
     const pending = this.#take(direction, objectOf(message.params).requestId as RequestId);
-    if (pending !== undefined) this.#observer.recorder.end(pending.call, { outcome: 'cancelled' });
+    if (pending !== undefined) this.#ended(pending, { outcome: 'cancelled' });
   }
 
   #add(direction: Direction, id: RequestId, pending: Pending): void {
@@ -317,7 +326,7 @@ export class ObservedConnection {
     for (const id of this.#pending[direction].keys()) {
       const oldest = this.#take(direction, id)!;
       this.#observer.counters.abandoned += 1;
-      this.#observer.recorder.end(oldest.call, { outcome: 'no_response' });
+      this.#ended(oldest, { outcome: 'no_response' });
       return;
     }
   }
@@ -327,6 +336,9 @@ export class ObservedConnection {
     if (this.#observer.failClosed) throw new Unrecorded(error);
   }
 }
+
+/** Requests whose answer says who the server is. */
+const introductions: ReadonlySet<string> = new Set(['initialize', 'server/discover']);
 
 const serverRequestAttributes = Object.freeze({ direction: 'server_to_client' });
 

@@ -88,6 +88,15 @@ describe('bytes', () => {
 });
 
 describe('calls', () => {
+  it('bear the name that the server gives itself, its first answer included', async () => {
+    const answer = { jsonrpc: '2.0', id: 1, result: { serverInfo: { name: 'its-own-name', version: '3' } } };
+    const script = `process.stdin.on('data', () => {}).on('end', () => console.log(${JSON.stringify(JSON.stringify(answer))}))`;
+    const run = wrapped(['-e', script], { name: 'guess' });
+    run.stdin.end(`${JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: {} })}\n`);
+    expect(await run.exitCode).toBe(0);
+    expect(Recording.latest().of('initialize')).toMatchObject([{ server_name: 'its-own-name', server_version: '3' }]);
+  });
+
   it('are recorded in batches too, and what is no message as invalid', async () => {
     const answer = (id: number) => ({ jsonrpc: '2.0', id, result: { n: id } });
     const script = `process.stdin.on('data', () => {}).on('end', () => console.log(${JSON.stringify(JSON.stringify([answer(2), answer(1)]))}))`;
