@@ -1,0 +1,367 @@
+/**
+ * The engine: a pure function of records and rules. No clock, no input or output, and nothing random that changes a
+ * result. Time passes by the records themselves.
+ *
+ * **Time.** An event's own time decides in which window it is; one that lies ahead of the stream's time of its record is
+ * set back to that, and flagged. So a producer with a wrong clock moves nobody's windows. The stream's time, which only
+ * rises, decides how long is waited. An event is late when its own group has seen one that is newer by more than the
+ * rule's lateness: each group has a watermark of its own, so that a producer that delivers a backlog after an outage is
+ * late for nobody but groups that went on without it. Late events are counted and kept out.
+ *
+ * **Repetitions.** An event that comes twice counts once: the ids of the newest events are remembered. An event that
+ * occurred before anything that is remembered cannot be told from a repetition, and is late.
+ *
+ * **Limits.** Groups for each rule and tenant (`max_keys`), bytes in total (`maxBytes`), remembered ids, alerts of one
+ * rule and tenant in a minute. What a limit drops is counted, and raises an alert of `mcp-auditd.limit`.
+ */
+import type { Alert } from '../../schemas/alert.js';
+import { Episodes } from './episodes.js';
+import { type EngineRecord, EventReader } from './event-reader.js';
+import { groupKey } from './group-key.js';
+import { limitRule } from './limit-rule.js';
+import { Matcher, Slots } from './matcher.js';
+import { RecentIds } from './recent-ids.js';
+import type { RuleSet } from './rule.js';
+import { type RuleCounts, RuleRun } from './rule-run.js';
+import { Timers } from './timers.js';
+
+export interface EngineLimits {
+  /** Bytes of state of all rules, as counted by each type. */
+  readonly maxBytes: number;
+  /** Ids that are remembered, a power of two: 32 bytes each. At 1,000 events a second 2^21 are 35 minutes. */
+  readonly rememberedIds: number;
+  /** Alert records of one rule and tenant in one minute of the stream's time; more are counted and left out. */
+  readonly alertsPerMinute: number;
+}
+
+export const defaultEngineLimits: EngineLimits = {
+  maxBytes: 512 * 1024 ** 2,
+  rememberedIds: 2 ** 21,
+  alertsPerMinute: 1_000,
+};
+
+export interface EngineCounts {
+  records: number;
+  /** No JSON objects. The ingestor keeps them as dead letters. */
+  unreadable: number;
+  repeated: number;
+  /** Own time ahead of the stream's by more than a clock may be. */
+  fromTheFuture: number;
+  alerts: number;
+  /** Left out because their rule had too many in one minute. */
+  alertsLeftOut: number;
+}
+
+export interface RuleStatus extends RuleCounts {
+  readonly id: string;
+  readonly version: string;
+  readonly groups: number;
+  readonly bytes: number;
+  readonly firing: number;
+}
+
+/** Clocks of machines that are kept differ by less; a greater difference is worth a flag. */
+const clockToleranceMicros = 5e6;
+const minuteMicros = 60e6;
+/** Groups that are looked at for each record, to drop what is over: twice as many as a record can make in one rule. */
+const sweptPerRecord = 2;
+/** Records between two looks at the total of bytes. */
+const recordsPerCheck = 256;
+
+export class Engine {
+  readonly counts: EngineCounts = {
+    records: 0,
+    unreadable: 0,
+    repeated: 0,
+    fromTheFuture: 0,
+    alerts: 0,
+    alertsLeftOut: 0,
+  };
+  private readonly rules: readonly RuleRun[];
+  private readonly matcher: Matcher;
+  private readonly reader: EventReader;
+  private readonly timers = new Timers();
+  private readonly ids: RecentIds;
+  private readonly limits: EngineLimits;
+  private readonly owners = new Map<string, number>();
+  /** Alerts of this minute by rule and tenant. */
+  private minute = 0;
+  private readonly alertsOfMinute = new Map<string, number>();
+  private readonly limitAlerts = new Map<string, Episodes>();
+  private swept = 0;
+  /** The stream's time. */
+  clock = Number.NEGATIVE_INFINITY;
+
+  /** @param emit Called with each alert, in order. */
+  constructor(
+    readonly ruleSet: RuleSet,
+    private readonly emit: (alert: Alert) => void,
+    limits: Partial<EngineLimits> = {},
+  ) {
+    this.limits = { ...defaultEngineLimits, ...limits };
+    this.ids = new RecentIds(this.limits.rememberedIds);
+    const slots = new Slots();
+    const around = {
+      timers: this.timers,
+      slots,
+      emit: (rule: RuleRun, alert: Alert) => this.alert(rule, alert),
+      limited: (rule: RuleRun, tenant: string, limit: string, count: number) =>
+        this.limited(rule.rule.id, tenant, limit, count),
+    };
+    this.rules = ruleSet.rules.filter(({ enabled }) => enabled).map((rule, index) => new RuleRun(rule, index, around));
+    const wanted = this.rules.flatMap(({ rule: { roles }, index }) =>
+      roles.map(({ expression }, role) => ({ rule: index, role, expression })),
+    );
+    this.matcher = new Matcher(wanted, this.rules.length, slots, ruleSet.calendars);
+    this.reader = new EventReader(slots.fields);
+  }
+
+  /** Takes the next record of the stream. */
+  take(record: EngineRecord): void {
+    this.counts.records++;
+    this.passTime(record.recordedAtMicros);
+    this.sweep();
+    const { reader, matcher } = this;
+    if (!reader.read(record)) {
+      this.counts.unreadable++;
+      return;
+    }
+    const tenant = reader.tenant;
+    const eventId = reader.eventId;
+    if (!this.ids.see(eventId, this.ownerOf(tenant), record.recordedAtMicros)) {
+      this.counts.repeated++;
+      return;
+    }
+    const future = reader.aheadMicros > clockToleranceMicros;
+    if (future) this.counts.fromTheFuture++;
+    matcher.match(reader);
+    if (matcher.matched.length === 0) return;
+    const moment = {
+      time: reader.timeMicros,
+      recorded: this.clock,
+      eventId: eventId === '' ? `${record.partition}/${record.offset}` : eventId,
+      forgottenThrough: this.ids.forgottenThrough,
+      flags: future ? futureFlags : noFlags,
+    };
+    for (const index of matcher.matched)
+      (this.rules[index] as RuleRun).event(tenant, matcher.roles[index] as number, reader, moment);
+  }
+
+  /** The stream's time is at least this, as a record of another topic or of an idle partition says. Microseconds. */
+  passTime(clock: number): void {
+    if (clock <= this.clock) return;
+    while (this.timers.next <= clock) {
+      const { at, rule, tenant, key, of } = this.timers.take() as NonNullable<ReturnType<Timers['take']>>;
+      this.clock = Math.max(this.clock, at);
+      if (rule >= 0) (this.rules[rule] as RuleRun).due(tenant, key, of, this.clock);
+      else this.limitDue(tenant, key);
+    }
+    this.clock = clock;
+  }
+
+  private ownerOf(tenant: string): number {
+    let owner = this.owners.get(tenant);
+    if (owner === undefined) {
+      owner = 0x811c9dc5;
+      for (let at = 0; at < tenant.length; at++) owner = Math.imul(owner ^ tenant.charCodeAt(at), 0x01000193);
+      if (this.owners.size >= 10_000) this.owners.clear();
+      this.owners.set(tenant, owner);
+    }
+    return owner;
+  }
+
+  private alert({ rule }: RuleRun, alert: Alert): void {
+    const minute = Math.floor(this.clock / minuteMicros);
+    if (minute !== this.minute) {
+      this.minute = minute;
+      this.alertsOfMinute.clear();
+    }
+    // What began is also ended: only new alerts and reminders are left out.
+    if (alert.state !== 'resolved') {
+      const key = groupKey([rule.id, alert.tenant]);
+      const count = (this.alertsOfMinute.get(key) ?? 0) + 1;
+      this.alertsOfMinute.set(key, count);
+      if (count > this.limits.alertsPerMinute) {
+        this.counts.alertsLeftOut++;
+        this.limited(rule.id, alert.tenant, 'alerts', 1);
+        return;
+      }
+    }
+    this.counts.alerts++;
+    this.emit(alert);
+  }
+
+  private limited(ruleId: string, tenant: string, limit: string, count: number): void {
+    const episodes = this.limitEpisodes(tenant);
+    const key = groupKey([limit, ruleId]);
+    const wasOpen = episodes.isOpen(key);
+    episodes.trigger(
+      key,
+      { at: this.clock, values: { dropped: count } },
+      { recorded: this.clock, eventId: undefined, flags: noFlags },
+    );
+    if (!wasOpen) this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });
+  }
+
+  private limitEpisodes(tenant: string): Episodes {
+    let episodes = this.limitAlerts.get(tenant);
+    if (episodes === undefined) {
+      episodes = new Episodes(limitRule, tenant, (alert) => {
+        this.counts.alerts++;
+        this.emit(alert);
+      });
+      this.limitAlerts.set(tenant, episodes);
+    }
+    return episodes;
+  }
+
+  private limitDue(tenant: string, key: string): void {
+    const episodes = this.limitEpisodes(tenant);
+    const at = episodes.due(key);
+    if (at <= this.clock) episodes.resolve(key, undefined, this.clock);
+    else if (at < Number.POSITIVE_INFINITY) this.timers.set({ at, rule: -1, tenant, key, of: 'episode' });
+  }
+
+  private sweep(): void {
+    if (this.counts.records % recordsPerCheck === 0) this.holdBytes();
+    if (this.rules.length === 0) return;
+    this.swept = (this.swept + 1) % this.rules.length;
+    for (const { groups } of (this.rules[this.swept] as RuleRun).shares.values())
+      groups.sweep(sweptPerRecord, this.clock);
+  }
+
+  /** Bytes of state, roughly. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const { shares } of this.rules) for (const { groups } of shares.values()) bytes += groups.bytes;
+    return bytes;
+  }
+
+  /** While there is too much, the largest share of all gives. */
+  private holdBytes(): void {
+    let { bytes } = this;
+    while (bytes > this.limits.maxBytes) {
+      const [rule, share] = this.rules
+        .flatMap((each) => [...each.shares.values()].map((its) => [each, its] as const))
+        .reduce((most, each) => (each[1].groups.bytes > most[1].groups.bytes ? each : most));
+      if (share.groups.size === 0) return;
+      // A twentieth at a time, so that the largest is not looked for at each group.
+      const goal = share.groups.bytes * 0.95;
+      const before = share.groups.evicted;
+      while (share.groups.size > 0 && share.groups.bytes > goal) bytes -= share.groups.makeRoom(this.clock);
+      rule.evicted(share.tenant, share.groups.evicted - before);
+    }
+  }
+
+  /** How each rule stands. */
+  status(): RuleStatus[] {
+    return this.rules.map(({ rule, counts, shares }) => {
+      let groups = 0;
+      let bytes = 0;
+      let firing = 0;
+      for (const share of shares.values()) {
+        groups += share.groups.size;
+        bytes += share.groups.bytes;
+        firing += share.episodes.size;
+      }
+      return { id: rule.id, version: rule.version, ...counts, groups, bytes, firing };
+    });
+  }
+
+  /** The whole state in pieces that `structuredClone` takes. Nothing may be taken in before the last piece was read. */
+  *save(): Generator<SavedPiece> {
+    yield {
+      of: 'engine',
+      clock: this.clock,
+      swept: this.swept,
+      records: this.counts.records,
+      minute: this.minute,
+      alertsOfMinute: [...this.alertsOfMinute],
+      ids: this.ids.save(),
+      limitAlerts: [...this.limitAlerts].map(([tenant, episodes]) => [tenant, episodes.save()]),
+    };
+    for (const { rule, shares } of this.rules) {
+      for (const { tenant, groups, episodes, watchedSince } of shares.values()) {
+        yield {
+          of: 'share',
+          id: rule.id,
+          version: rule.version,
+          tenant,
+          watchedSince,
+          groups: groups.save(),
+          episodes: episodes.save(),
+        };
+        for (let from = 0; from < groups.size; from += groupsPerPiece) {
+          const until = Math.min(groups.size, from + groupsPerPiece);
+          const saved = [];
+          for (let place = from; place < until; place++) saved.push(groups.saveGroup(place));
+          yield { of: 'groups', saved };
+        }
+      }
+    }
+  }
+
+  /**
+   * Takes in what `save` of an engine gave, for the rules that this engine has in the same version; the others begin anew.
+   * Returns the ids of the rules that found their state.
+   */
+  load(pieces: Iterable<SavedPiece>): Set<string> {
+    const found = new Set<string>();
+    const byId = new Map(this.rules.map((each) => [each.rule.id, each]));
+    let current: RuleRun['shares'] extends Map<string, infer S> ? S | undefined : never;
+    for (const piece of pieces) {
+      if (piece.of === 'engine') {
+        this.clock = piece.clock;
+        this.swept = piece.swept % Math.max(1, this.rules.length);
+        this.counts.records = piece.records;
+        this.minute = piece.minute;
+        for (const [key, count] of piece.alertsOfMinute) this.alertsOfMinute.set(key, count);
+        this.ids.load(piece.ids);
+        for (const [tenant, saved] of piece.limitAlerts as [string, unknown][]) this.limitEpisodes(tenant).load(saved);
+      } else if (piece.of === 'share') {
+        const run = byId.get(piece.id);
+        current = run?.rule.version === piece.version ? run.share(piece.tenant) : undefined;
+        if (current === undefined) continue;
+        found.add(piece.id);
+        current.watchedSince = piece.watchedSince;
+        current.groups.load(piece.groups);
+        current.episodes.load(piece.episodes);
+      } else if (current !== undefined) for (const group of piece.saved) current.groups.loadGroup(group);
+    }
+    this.timers.clear();
+    for (const rule of this.rules) rule.setTimers();
+    for (const [tenant, episodes] of this.limitAlerts) {
+      for (const key of episodes.keys())
+        this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });
+    }
+    return found;
+  }
+}
+
+/** Groups in one piece of a saved state: about 100 KB. */
+const groupsPerPiece = 512;
+
+export type SavedPiece =
+  | {
+      readonly of: 'engine';
+      readonly clock: number;
+      readonly swept: number;
+      readonly records: number;
+      readonly minute: number;
+      readonly alertsOfMinute: readonly (readonly [string, number])[];
+      readonly ids: unknown;
+      readonly limitAlerts: unknown;
+    }
+  | {
+      readonly of: 'share';
+      readonly id: string;
+      readonly version: string;
+      readonly tenant: string;
+      readonly watchedSince: number;
+      readonly groups: unknown;
+      readonly episodes: unknown;
+    }
+  | { readonly of: 'groups'; readonly saved: readonly import('./groups.js').SavedGroup[] };
+
+const noFlags: readonly string[] = [];
+const futureFlags: readonly string[] = ['future_time'];

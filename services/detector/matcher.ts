@@ -1,0 +1,297 @@
+/**
+ * Many selections over one event. Each selection waits at tests of which one must hold if it holds at all (its guards);
+ * only when such a test is met the rest of it is looked at. Equal selections of several rules are one.
+ */
+import { Calendar, type CalendarDefinition } from '../../schemas/calendar.js';
+
+import type { EventReader } from './event-reader.js';
+import type { Expression, Test } from './expression.js';
+import { spell, spellTest } from './expression.js';
+import { FieldTests, type Value } from './field-tests.js';
+import type { FieldReference } from './fields.js';
+
+/** One selection of one rule. */
+export interface Wanted {
+  readonly rule: number;
+  readonly role: number;
+  readonly expression: Expression;
+}
+
+interface Selection {
+  readonly holds: () => boolean;
+  readonly users: readonly { readonly rule: number; readonly bit: number }[];
+}
+
+interface Guarded {
+  /** Tests of which one must hold; undefined when nothing can be said, so that it is looked at for every event. */
+  readonly guards: ReadonlySet<number> | undefined;
+  readonly cost: number;
+}
+
+/** How often a test of each kind is met, roughly, for choosing guards. */
+const commonness: Readonly<Record<Test['kind'], number>> = {
+  equals: 1,
+  startswith: 2,
+  endswith: 2,
+  cidr: 2,
+  contains: 3,
+  wildcard: 3,
+  regex: 4,
+  number: 20,
+  exists: 50,
+  field: Number.POSITIVE_INFINITY,
+};
+
+/** Numbers the fields that are looked at. */
+export class Slots {
+  readonly fields: FieldReference[] = [];
+  private readonly numbers = new Map<string, number>();
+
+  of(field: FieldReference): number {
+    let slot = this.numbers.get(field.name);
+    if (slot === undefined) {
+      slot = this.fields.length;
+      this.numbers.set(field.name, slot);
+      this.fields.push(field);
+    }
+    return slot;
+  }
+}
+
+interface KnownTest {
+  readonly number: number;
+  readonly slot: number;
+  readonly test: Test;
+  /** Selections that use it. */
+  uses: number;
+}
+
+export class Matcher {
+  /** Rules with a selection that holds, in the order of rules; and for each rule the bits of these selections. */
+  readonly matched: number[] = [];
+  readonly roles: Int32Array;
+
+  private reader!: EventReader;
+  /** Counts events; a mark equal to it was made for this event. */
+  private event = 0;
+  private timeMicros = 0;
+  private readonly tests = new Map<string, KnownTest>();
+  private readonly fieldTests: (FieldTests | undefined)[] = [];
+  private readonly guardSlots: number[];
+  private metAt: Uint32Array;
+  private readonly answeredAt: Uint32Array;
+  private readonly visitedAt: Uint32Array;
+  private readonly waiting: number[][];
+  private readonly unguarded: number[] = [];
+  private readonly selections: Selection[];
+  private readonly calendars = new Map<string, { calendar: Calendar }>();
+  private readonly candidates: number[] = [];
+
+  constructor(
+    wanted: readonly Wanted[],
+    rules: number,
+    private readonly slots: Slots,
+    definitions: ReadonlyMap<string, CalendarDefinition>,
+  ) {
+    const byMeaning = new Map<string, { expression: Expression; users: { rule: number; bit: number }[] }>();
+    for (const { rule, role, expression } of wanted) {
+      const key = spell(expression);
+      const same = byMeaning.get(key) ?? { expression, users: [] };
+      same.users.push({ rule, bit: 1 << role });
+      byMeaning.set(key, same);
+    }
+    for (const [name, definition] of definitions) this.calendars.set(name, { calendar: new Calendar(definition) });
+    const distinct = [...byMeaning.values()];
+    this.selections = distinct.map(({ expression, users }) => ({ holds: this.compile(expression), users }));
+    this.metAt = new Uint32Array(this.tests.size);
+    this.visitedAt = new Uint32Array(distinct.length);
+    this.roles = new Int32Array(rules);
+
+    const byNumber = [...this.tests.values()];
+    this.waiting = byNumber.map(() => []);
+    const guardSlots = new Set<number>();
+    for (const [index, { expression }] of distinct.entries()) {
+      const { guards } = this.guardsOf(expression);
+      if (guards === undefined) this.unguarded.push(index);
+      for (const guard of guards ?? []) {
+        (this.waiting[guard] as number[]).push(index);
+        guardSlots.add((byNumber[guard] as KnownTest).slot);
+      }
+    }
+    this.guardSlots = [...guardSlots].sort((left, right) => left - right);
+    const bySlot = new Map<number, Map<number, Test>>();
+    for (const { number, slot, test } of byNumber) {
+      const tests = bySlot.get(slot) ?? new Map<number, Test>();
+      tests.set(number, test);
+      bySlot.set(slot, tests);
+    }
+    for (const [slot, tests] of bySlot)
+      this.fieldTests[slot] = new FieldTests((slots.fields[slot] as FieldReference).kind, tests);
+    this.answeredAt = new Uint32Array(slots.fields.length);
+  }
+
+  /** Fills `matched` and `roles` for the event that the reader holds. */
+  match(reader: EventReader): void {
+    for (const rule of this.matched) this.roles[rule] = 0;
+    this.matched.length = 0;
+    this.reader = reader;
+    this.timeMicros = reader.timeMicros;
+    // Marks of an event 2^32 events ago must not be taken for this one's.
+    if (++this.event === 0xffffffff) this.forgetMarks();
+    const { candidates, visitedAt, waiting, event } = this;
+    candidates.length = 0;
+    for (const slot of this.guardSlots) {
+      for (const test of this.answer(slot)) {
+        for (const selection of waiting[test] as number[]) {
+          if (visitedAt[selection] === event) continue;
+          visitedAt[selection] = event;
+          candidates.push(selection);
+        }
+      }
+    }
+    for (const selection of candidates) this.visit(selection);
+    for (const selection of this.unguarded) this.visit(selection);
+    if (this.matched.length > 1) this.matched.sort((left, right) => left - right);
+  }
+
+  private forgetMarks(): void {
+    this.event = 1;
+    this.metAt.fill(0);
+    this.visitedAt.fill(0);
+    this.answeredAt.fill(0);
+  }
+
+  private visit(index: number): void {
+    const { holds, users } = this.selections[index] as Selection;
+    if (!holds()) return;
+    for (const { rule, bit } of users) {
+      if (this.roles[rule] === 0) this.matched.push(rule);
+      (this.roles[rule] as number) |= bit;
+    }
+  }
+
+  /** Marks the tests that the field's value meets, and returns them. */
+  private answer(slot: number): readonly number[] {
+    this.answeredAt[slot] = this.event;
+    const tests = this.fieldTests[slot] as FieldTests;
+    const text = this.reader.text(slot);
+    if (typeof text === 'string') return this.mark(tests.valueOf(text));
+    // A list meets what one of its items meets.
+    if (text.length === 0) return this.mark(tests.valueOf(''));
+    return [...new Set(text.flatMap((item) => this.mark(tests.valueOf(item))))];
+  }
+
+  private mark({ tests }: Value): readonly number[] {
+    for (const test of tests) this.metAt[test] = this.event;
+    return tests;
+  }
+
+  private known(field: FieldReference, test: Test): KnownTest {
+    const slot = this.slots.of(field);
+    const key = `${slot}/${spellTest(test)}`;
+    let known = this.tests.get(key);
+    if (known === undefined) {
+      known = { number: this.tests.size, slot, test, uses: 0 };
+      this.tests.set(key, known);
+    }
+    return known;
+  }
+
+  private compile(expression: Expression): () => boolean {
+    switch (expression.op) {
+      case 'constant':
+        return expression.value ? () => true : () => false;
+      case 'not': {
+        const child = this.compile(expression.child);
+        return () => !child();
+      }
+      case 'and': {
+        const children = expression.children.map((each) => this.compile(each));
+        return () => {
+          for (const child of children) if (!child()) return false;
+          return true;
+        };
+      }
+      case 'or': {
+        const children = expression.children.map((each) => this.compile(each));
+        return () => {
+          for (const child of children) if (child()) return true;
+          return false;
+        };
+      }
+      case 'before': {
+        const child = this.compile(expression.child);
+        return () => this.timeMicros < expression.endMicros && child();
+      }
+      case 'calendar': {
+        const found = this.calendars.get(expression.calendar);
+        if (found === undefined) throw new Error(`there is no calendar "${expression.calendar}"`);
+        const { calendar } = found;
+        if (expression.is === 'holiday') return () => calendar.isHoliday(this.timeMicros);
+        const open = expression.is === 'open';
+        return () => calendar.isOpen(this.timeMicros) === open;
+      }
+      case 'test':
+        return expression.test.kind === 'field'
+          ? this.compileFieldTest(expression.field, expression.test)
+          : this.compileTest(expression.field, expression.test);
+    }
+  }
+
+  private compileTest(field: FieldReference, test: Test): () => boolean {
+    const known = this.known(field, test);
+    known.uses++;
+    const { number, slot } = known;
+    return () => {
+      if (this.answeredAt[slot] !== this.event) this.answer(slot);
+      return this.metAt[number] === this.event;
+    };
+  }
+
+  private compileFieldTest(field: FieldReference, test: Extract<Test, { kind: 'field' }>): () => boolean {
+    const slots = [this.slots.of(field), this.slots.of(test.other)] as const;
+    return () => {
+      const [left, right] = slots.map((slot) => {
+        const text = this.reader.text(slot);
+        const joined = typeof text === 'string' ? text : text.join('\n');
+        return test.cased ? joined : joined.toLowerCase();
+      }) as [string, string];
+      // A field that the event does not have is equal to nothing and contains nothing.
+      if (left === '' || right === '') return false;
+      if (test.how === 'equals') return left === right;
+      if (test.how === 'contains') return left.includes(right);
+      return test.how === 'startswith' ? left.startsWith(right) : left.endsWith(right);
+    };
+  }
+
+  private guardsOf(expression: Expression): Guarded {
+    const nothing: Guarded = { guards: undefined, cost: Number.POSITIVE_INFINITY };
+    switch (expression.op) {
+      case 'constant':
+        return expression.value ? nothing : { guards: new Set(), cost: 0 };
+      case 'test': {
+        if (expression.test.kind === 'field') return nothing;
+        const { number, uses } = this.known(expression.field, expression.test);
+        // A test that stands in many selections is one that many events meet, `method: tools/call` for example.
+        return { guards: new Set([number]), cost: commonness[expression.test.kind] * (1 + Math.log2(uses)) };
+      }
+      case 'and':
+        return expression.children
+          .map((each) => this.guardsOf(each))
+          .reduce((best, each) => (each.cost < best.cost ? each : best), nothing);
+      case 'or': {
+        const all = expression.children.map((each) => this.guardsOf(each));
+        if (all.some(({ guards }) => guards === undefined)) return nothing;
+        return {
+          guards: new Set(all.flatMap(({ guards }) => [...(guards as ReadonlySet<number>)])),
+          cost: all.reduce((sum, { cost }) => sum + cost, 0),
+        };
+      }
+      case 'before':
+        return this.guardsOf(expression.child);
+      case 'not':
+      case 'calendar':
+        return nothing;
+    }
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The ids of the newest events, so that one that was delivered twice counts once. A ring in the order of arrival and an
+ * open-addressing table (linear probing, half full at most): 32 bytes an id, grown by doubling up to the limit.
+ *
+ * What was forgotten could come again and count again. So `forgottenThrough` says up to which of the stream's times ids
+ * were forgotten: an event that occurred before it may be a repetition.
+ */
+import { randomBytes } from 'node:crypto';
+
+const initialIds = 1_024;
+
+export class RecentIds {
+  private capacity: number;
+  private words: Uint32Array;
+  private recorded: Float64Array;
+  private table: Int32Array;
+  private next = 0;
+  private oldest = 0;
+  forgottenThrough = Number.NEGATIVE_INFINITY;
+  private readonly id = new Uint32Array(4);
+  /** So that a producer cannot choose ids that fall on one another. It changes where ids lie and nothing else. */
+  private readonly seed = randomBytes(4).readInt32LE(0);
+
+  /** @param limit Most ids that are remembered, a power of two. */
+  constructor(private readonly limit: number) {
+    if (limit < initialIds || !Number.isInteger(Math.log2(limit)))
+      throw new RangeError(`the number of remembered ids is ${limit}; expected a power of two from ${initialIds}`);
+    this.capacity = initialIds;
+    this.words = new Uint32Array(initialIds * 4);
+    this.recorded = new Float64Array(initialIds);
+    this.table = new Int32Array(initialIds * 2);
+  }
+
+  get size(): number {
+    return this.next - this.oldest;
+  }
+
+  get bytes(): number {
+    return this.capacity * 32;
+  }
+
+  /**
+   * Remembers the id; false when it was remembered already. Text that is no UUID is always new.
+   *
+   * @param owner A number for whose the event is: two owners do not know each other's ids.
+   */
+  see(id: string, owner: number, recorded: number): boolean {
+    if (!this.parse(id)) return true;
+    this.id[0] = (this.id[0] as number) ^ owner;
+    if (this.table[this.find()] !== 0) return false;
+    if (this.size === this.capacity) {
+      if (this.capacity < this.limit) this.grow();
+      else this.forget();
+    }
+    const place = this.next % this.capacity;
+    this.words.set(this.id, place * 4);
+    this.recorded[place] = recorded;
+    this.table[this.find()] = place + 1;
+    this.next++;
+    return true;
+  }
+
+  private parse(text: string): boolean {
+    if (text.length !== 36) return false;
+    const { id } = this;
+    let word = 0;
+    let digits = 0;
+    for (let at = 0; at < 36; at++) {
+      const code = text.charCodeAt(at);
+      if (code === 45) continue;
+      const digit = code >= 48 && code <= 57 ? code - 48 : code >= 97 && code <= 102 ? code - 87 : -1;
+      if (digit < 0) return false;
+      word = (word << 4) | digit;
+      if ((++digits & 7) === 0) id[(digits >> 3) - 1] = word;
+    }
+    return digits === 32;
+  }
+
+  /** Multiply and shift as in MurmurHash3. */
+  private hash(first: number, second: number, third: number, fourth: number): number {
+    let hash = Math.imul(first ^ this.seed, 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 13) ^ second, 0xc2b2ae35);
+    hash = Math.imul(hash ^ (hash >>> 16) ^ third, 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 13) ^ fourth, 0xc2b2ae35);
+    return (hash ^ (hash >>> 16)) >>> 0;
+  }
+
+  /** The slot of the id in `this.id`, or the free one where it belongs. */
+  private find(): number {
+    const { id, words, table } = this;
+    const mask = table.length - 1;
+    let slot = this.hash(id[0] as number, id[1] as number, id[2] as number, id[3] as number) & mask;
+    for (;;) {
+      const entry = table[slot] as number;
+      if (entry === 0) return slot;
+      const at = (entry - 1) * 4;
+      if (words[at] === id[0] && words[at + 1] === id[1] && words[at + 2] === id[2] && words[at + 3] === id[3])
+        return slot;
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  private homeOf(place: number): number {
+    const { words } = this;
+    const at = place * 4;
+    return (
+      this.hash(words[at] as number, words[at + 1] as number, words[at + 2] as number, words[at + 3] as number) &
+      (this.table.length - 1)
+    );
+  }
+
+  private forget(): void {
+    const place = this.oldest % this.capacity;
+    this.forgottenThrough = Math.max(this.forgottenThrough, this.recorded[place] as number);
+    const { table } = this;
+    const mask = table.length - 1;
+    let hole = this.homeOf(place);
+    while (table[hole] !== place + 1) hole = (hole + 1) & mask;
+    // What was pushed past the slot moves back, so that no search ends too early (Knuth, volume 3, 6.4, algorithm R).
+    let probe = hole;
+    for (;;) {
+      probe = (probe + 1) & mask;
+      const entry = table[probe] as number;
+      if (entry === 0) break;
+      const home = this.homeOf(entry - 1);
+      if (((probe - home) & mask) < ((probe - hole) & mask)) continue;
+      table[hole] = entry;
+      hole = probe;
+    }
+    table[hole] = 0;
+    this.oldest++;
+  }
+
+  private grow(): void {
+    const { words, recorded, capacity, oldest, next } = this;
+    this.capacity = capacity * 2;
+    this.words = new Uint32Array(this.capacity * 4);
+    this.recorded = new Float64Array(this.capacity);
+    this.table = new Int32Array(this.capacity * 2);
+    for (let order = oldest; order < next; order++) {
+      const from = order % capacity;
+      this.put(order % this.capacity, words.subarray(from * 4, from * 4 + 4), recorded[from] as number);
+    }
+  }
+
+  private put(place: number, id: Uint32Array, recorded: number): void {
+    this.words.set(id, place * 4);
+    this.recorded[place] = recorded;
+    const mask = this.table.length - 1;
+    let slot = this.homeOf(place);
+    while (this.table[slot] !== 0) slot = (slot + 1) & mask;
+    this.table[slot] = place + 1;
+  }
+
+  save(): unknown {
+    const words = new Uint32Array(this.size * 4);
+    const recorded = new Float64Array(this.size);
+    for (let order = this.oldest; order < this.next; order++) {
+      const place = order % this.capacity;
+      words.set(this.words.subarray(place * 4, place * 4 + 4), (order - this.oldest) * 4);
+      recorded[order - this.oldest] = this.recorded[place] as number;
+    }
+    return { words, recorded, forgottenThrough: this.forgottenThrough };
+  }
+
+  load(saved: unknown): void {
+    const { words, recorded, forgottenThrough } = saved as {
+      words: Uint32Array;
+      recorded: Float64Array;
+      forgottenThrough: number;
+    };
+    while (this.capacity < recorded.length && this.capacity < this.limit) this.grow();
+    // With a smaller limit than before the oldest are forgotten.
+    const skipped = Math.max(0, recorded.length - this.capacity);
+    this.forgottenThrough = skipped === 0 ? forgottenThrough : (recorded[skipped - 1] as number);
+    for (let index = skipped; index < recorded.length; index++) {
+      this.put(this.next % this.capacity, words.subarray(index * 4, index * 4 + 4), recorded[index] as number);
+      this.next++;
+    }
+  }
+}

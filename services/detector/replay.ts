@@ -1,0 +1,48 @@
+/**
+ * The engine over events in hand: the tests inside rules, `rules run`, `rules explain`. One engine for each run, so that
+ * the same events give the same alerts.
+ */
+import type { Alert } from '../../schemas/alert.js';
+import { earliestTimeMicros, parseTimeMicros } from '../../schemas/time.js';
+import { Engine, type EngineLimits } from './engine.js';
+import type { EngineRecord } from './event-reader.js';
+import type { RuleSet } from './rule.js';
+
+export interface ReplayOptions {
+  /** The stream's time goes on up to here after the last record, so that what waits for time is told. Microseconds. */
+  readonly untilMicros?: number;
+  readonly limits?: Partial<EngineLimits>;
+}
+
+/** The alerts that records raise, in order. */
+export function replay(ruleSet: RuleSet, records: Iterable<EngineRecord>, options: ReplayOptions = {}): Alert[] {
+  const alerts: Alert[] = [];
+  const engine = new Engine(ruleSet, (alert) => alerts.push(alert), options.limits);
+  for (const record of records) engine.take(record);
+  if (options.untilMicros !== undefined) engine.passTime(options.untilMicros);
+  return alerts;
+}
+
+/**
+ * Records from events that no stream has recorded. An event's `recorded_at` is taken where it has one; otherwise it was
+ * recorded when it occurred, or with the event before it when that is later: a stream's time never decreases.
+ */
+export class UnrecordedEvents {
+  private clock = earliestTimeMicros;
+  private offset = 0;
+
+  /** @param value JSON text of one event; what cannot be read is recorded with the event before it. */
+  next(value: Buffer): EngineRecord {
+    let event: { occurred_at?: unknown; recorded_at?: unknown } | undefined;
+    try {
+      event = JSON.parse(value.toString('utf8')) ?? undefined;
+    } catch {
+      // The engine counts it as unreadable.
+    }
+    const time = [event?.recorded_at, event?.occurred_at]
+      .map((each) => (typeof each === 'string' ? parseTimeMicros(each) : Number.NaN))
+      .find((each) => !Number.isNaN(each));
+    this.clock = Math.max(this.clock, time ?? this.clock);
+    return { value, partition: 0, offset: this.offset++, recordedAtMicros: this.clock };
+  }
+}
