@@ -2,6 +2,7 @@
 /** Flags and signals only. `wrap` starts with every MCP client, so it loads nothing of the other commands. */
 import { Command, CommanderError } from 'commander';
 import { AuditdError } from '../schemas/errors.js';
+import { watchOutput } from './commands/output.js';
 
 function tell(error: unknown): number {
   const { message = String(error), mend, stack } = error as { message?: string; mend?: string; stack?: string };
@@ -43,9 +44,5 @@ async function main(): Promise<void> {
   }
 }
 
-// Whoever reads our output may leave early (head): that is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
+watchOutput();
 await main();

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
 import { addDead } from './dead.js';
-import { addDemo } from './demo.js';
+import { addDemo } from './demo/demo.js';
 import { addKeys } from './keys.js';
 import { addQuery } from './query.js';
 import { addStatus } from './status.js';

@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
 import { addCommonOptions, type CommonOptions, loadConfiguration, request, requireDaemon } from './context.js';
+import { whenReaderLeaves } from './output.js';
 
 const filterNames = ['tool', 'server', 'actor', 'outcome', 'session', 'method'] as const;
-/** What a line shows of the arguments. */
-const argumentsColumns = 80;
 
 type TailOptions = CommonOptions & { readonly json?: boolean } & {
   readonly [N in (typeof filterNames)[number]]?: string[];
@@ -34,8 +33,7 @@ async function run(options: TailOptions): Promise<void> {
   const stop = new AbortController();
   const end = (): void => stop.abort();
   process.once('SIGINT', end).once('SIGTERM', end);
-  // A reader that goes away (head) ends the tail without a word.
-  process.stdout.once('error', end);
+  whenReaderLeaves(end);
   const { eventLine } = await import('./lines.js');
   const response = await request(daemon, `/v1/tail?${query}`, { signal: stop.signal });
   if (options.json !== true && process.stdout.isTTY) process.stderr.write('Waiting for calls. Ctrl-C ends.\n');
@@ -47,7 +45,7 @@ async function run(options: TailOptions): Promise<void> {
         );
       if (event === 'message')
         process.stdout.write(
-          `${options.json === true ? text : eventLine(JSON.parse(text) as Record<string, unknown>, argumentsColumns)}\n`,
+          `${options.json === true ? text : eventLine(JSON.parse(text) as Record<string, unknown>)}\n`,
         );
     }
   } catch (error) {

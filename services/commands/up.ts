@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { type Role, roles } from '../app/roles.js';
 import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
+import { whenReaderLeaves } from './output.js';
 
 interface UpOptions extends CommonOptions {
   readonly roles?: string;
@@ -88,6 +89,8 @@ async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
     signalled(name);
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  // The daemon does not depend on who reads its greeting.
+  whenReaderLeaves(() => undefined);
   const starting = startApp(configuration, data, log, chosen);
   // Who stops it while it starts, and waits for a broker perhaps, does not wait for the start.
   const first = await Promise.race([starting, signal]);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
-import { AuditdError } from '../../schemas/errors.js';
+import { AuditdError } from '../../../schemas/errors.js';
 
 /**
  * Starts a daemon and resolves when it says that it listens. With `keep` it stays when this process ends and writes its
