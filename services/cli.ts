@@ -26,10 +26,6 @@ async function main(): Promise<void> {
   } else {
     const { makeProgram } = await import('./commands/program.js');
     program = makeProgram();
-    if (process.argv.some((word) => word === '--version' || word === '-V')) {
-      const { addVersion } = await import('./commands/program.js');
-      await addVersion(program);
-    }
   }
   const override = (command: Command): void => {
     command.exitOverride();

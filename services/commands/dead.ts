@@ -64,8 +64,9 @@ export function addDead(program: Command): void {
     .addHelpText(
       'after',
       `
-Needs the daemon. A record that was stored meanwhile is not stored twice: its id is known. Dead letters stay in the
-table until their retention ends. The exit code is 1 when a record is refused again.
+Needs the daemon. A record that was stored meanwhile is not stored twice: its id
+is known. Dead letters stay in the table until their retention ends. The exit
+code is 1 when a record is refused again.
 
 Examples:
   mcp-auditd dead replay

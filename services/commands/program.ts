@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { packageVersion } from '../app/version.js';
 import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
 import { addDead } from './dead.js';
@@ -10,16 +11,21 @@ import { addTail } from './tail.js';
 import { addRoleCommands, addUp } from './up.js';
 import { addWrap } from './wrap.js';
 
-/** The program without its version, which costs a file to read. Actions load what they need when they run. */
+/** The program. Actions load what they need when they run. */
 export function makeProgram(): Command {
   const program = new Command('mcp-auditd')
     .description('auditd for MCP: record every call of every MCP server, and ask for it in SQL')
+    .option('-V, --version', 'show the version')
+    .on('option:version', () => {
+      process.stdout.write(`${packageVersion()}\n`);
+      process.exit(0);
+    })
     .showHelpAfterError('(mcp-auditd --help shows what there is)')
     .addHelpText(
       'after',
       `
-Exit codes: 0 done, 1 failed (the message says why and how to mend it), 2 wrong use. wrap leaves with the code of the
-server that it runs.`,
+Exit codes: 0 done, 1 failed (the message says why and how to mend it), 2 wrong
+use. wrap leaves with the code of the server that it runs.`,
     );
   for (const add of [
     addUp,
@@ -36,12 +42,6 @@ server that it runs.`,
   ])
     add(program);
   return program;
-}
-
-/** Reads the version and makes --version tell it. */
-export async function addVersion(program: Command): Promise<void> {
-  const { packageVersion } = await import('../app/version.js');
-  program.version(packageVersion());
 }
 
 /** docs/commands.md, made from the commands themselves. */

@@ -42,7 +42,8 @@ export function addQuery(program: Command): void {
     .addHelpText(
       'after',
       `
-Tables and views: calls, tool_calls, calls_per_minute, dead. docs/query.md has questions to start from.
+Tables and views: calls, tool_calls, calls_per_minute, dead. docs/query.md has
+questions to start from.
 
 Examples:
   mcp-auditd query "SELECT tool_name, count() AS calls FROM calls GROUP BY tool_name ORDER BY calls DESC"

@@ -16,7 +16,8 @@ export function addStatus(program: Command): void {
     .addHelpText(
       'after',
       `
-Works without a daemon too: it then tells what lies on the disk. The exit code is 0 in both cases.
+Works without a daemon too: it then tells what lies on the disk. The exit code
+is 0 in both cases.
 
 Examples:
   mcp-auditd status

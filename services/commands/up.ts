@@ -12,8 +12,8 @@ interface UpOptions extends CommonOptions {
 }
 
 const stopping = `
-SIGTERM and SIGINT stop it in order: what was accepted is durable, what was read is stored. A second signal ends it
-at once, which loses nothing either.`;
+SIGTERM and SIGINT stop it in order: what was accepted is durable, what was read
+is stored. A second signal ends it at once, which loses nothing either.`;
 
 function addServerOptions(command: Command): Command {
   return addCommonOptions(command)

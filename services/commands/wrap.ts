@@ -18,8 +18,9 @@ export function addWrap(program: Command): void {
     .addHelpText(
       'after',
       `
-Bytes, standard error, signals and the exit code pass through unchanged; the exit code is 127 or 126 when the server
-cannot be started. The daemon need not run: records wait in the spool. MCP_AUDITD_URL and MCP_AUDITD_KEY_FILE name a
+Bytes, standard error, signals and the exit code pass through unchanged; the
+exit code is 127 or 126 when the server cannot be started. The daemon need not
+run: records wait in the spool. MCP_AUDITD_URL and MCP_AUDITD_KEY_FILE name a
 daemon elsewhere.
 
 Examples:
