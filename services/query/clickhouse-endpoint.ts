@@ -194,7 +194,7 @@ function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyRe
   let text: string;
   if (engineCode !== 0) text = message;
   else if (known !== undefined)
-    text = `Code: ${known[0]}. DB::Exception: ${message} ${(error as AuditdError).mend} (${known[1]})`;
+    text = `Code: ${known[0]}. DB::Exception: ${message.replace(/\.?$/, '.')} ${(error as AuditdError).mend} (${known[1]})`;
   else {
     request.log.error({ err: error }, 'a request failed');
     text = 'Code: 1002. DB::Exception: The endpoint failed at this request; its log says why. (UNKNOWN_EXCEPTION)';

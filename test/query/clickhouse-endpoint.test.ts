@@ -1,0 +1,163 @@
+/** ClickHouse's own clients against the endpoint, as readers: what works there, and what must not. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openClickHouseStore } from '../../services/store/clickhouse.js';
+import { type ClickHouseServer, namedClickHouse, readKey, startClickHouse } from '../contract/clickhouse-server.js';
+import { batchOfCalls } from '../contract/store.js';
+import { pythonWithClickHouse } from './python.js';
+
+const log = { level: ClickHouseLogLevel.OFF };
+
+describe.skipIf(namedClickHouse !== undefined)(
+  'the ClickHouse endpoint (skipped with CLICKHOUSE_URL: it is ours)',
+  () => {
+    let server: ClickHouseServer;
+    let url: string;
+    beforeAll(async () => {
+      server = await startClickHouse();
+      url = server.connection.url;
+      const store = await openClickHouseStore(server.connection);
+      await store.migrate();
+      await store.insert(batchOfCalls(0, 0, 1000));
+      await store.close();
+    });
+    afterAll(() => server.stop());
+
+    const ask = (query: string, init: RequestInit & { parameters?: string } = {}) =>
+      fetch(`${url}/?${init.parameters ?? ''}`, {
+        method: 'POST',
+        body: query,
+        headers: { 'x-clickhouse-user': 'anyone', 'x-clickhouse-key': readKey },
+        ...init,
+      });
+
+    test('the client for Node asks with parameters, streams and reads errors', async () => {
+      const client = createClient({ url, username: 'anyone', password: readKey, log });
+      expect(await client.ping()).toEqual({ success: true });
+      const json = await client.query({
+        query: 'SELECT count() AS calls FROM calls WHERE stream_offset < {end: UInt64}',
+        query_params: { end: 100 },
+      });
+      expect((await json.json<{ calls: string }>()).data).toEqual([{ calls: expect.anything() }]);
+      const rows = await client.query({ query: 'SELECT stream_offset FROM calls', format: 'JSONEachRow' });
+      let count = 0;
+      for await (const chunk of rows.stream<{ stream_offset: string }>()) count += chunk.length;
+      expect(count).toBe(1000);
+      await expect(client.query({ query: 'SELECT nothing FROM calls' })).rejects.toMatchObject({
+        code: '47',
+        type: 'UNKNOWN_IDENTIFIER',
+      });
+      await expect(client.command({ query: 'DROP TABLE calls' })).rejects.toMatchObject({
+        code: '164',
+        type: 'READONLY',
+      });
+      await expect(
+        client.insert({ table: 'calls', values: [{ method: 'x' }], format: 'JSONEachRow' }),
+      ).rejects.toMatchObject({ code: '164' });
+      await client.close();
+      const stranger = createClient({ url, username: 'anyone', password: 'wrong', log });
+      await expect(stranger.query({ query: 'SELECT 1' })).rejects.toMatchObject({
+        code: '516',
+        type: 'AUTHENTICATION_FAILED',
+      });
+      await stranger.close();
+    });
+
+    test('the client for Python asks in Native, with parameters, and may not change anything', async () => {
+      const { hostname, port } = new URL(url);
+      const script = join(import.meta.dirname, 'reader.py');
+      const { stdout } = await promisify(execFile)(await pythonWithClickHouse(), [script, hostname, port, readKey]);
+      expect(JSON.parse(stdout)).toMatchObject({
+        calls: 1000,
+        columns: ['tool_name', 'calls', 'last'],
+        rows: 3,
+        year: 2026,
+        attributes: [{ a: 'b' }, [1, 2], null, 'x'],
+        drop: expect.stringContaining('Code: 164'),
+      });
+    }, 120_000);
+
+    test('curl as ClickHouse documents it: GET and POST, key in header, Basic, Bearer or URL', async () => {
+      const query = encodeURIComponent('SELECT 1 + 1');
+      const basic = Buffer.from(`anyone:${readKey}`).toString('base64');
+      for (const [where, headers] of [
+        [`${url}/?query=${query}&password=${readKey}`, {}],
+        [`${url}/?query=${query}`, { authorization: `Basic ${basic}` }],
+        [`${url}/?query=${query}`, { authorization: `Bearer ${readKey}` }],
+      ] as const)
+        expect(await (await fetch(where, { headers })).text()).toBe('2\n');
+      expect(await (await fetch(`${url}/ping`)).text()).toBe('Ok.\n');
+      expect(await (await fetch(url)).text()).toBe('Ok.\n');
+      const split = await ask('FROM calls', { parameters: `query=${encodeURIComponent('SELECT count()')}` });
+      expect(await split.text()).toBe('1000\n');
+      const refused = await fetch(`${url}/?query=${query}`);
+      expect(refused.status).toBe(401);
+      expect(refused.headers.get('www-authenticate')).toContain('Basic');
+    });
+
+    test('the format comes from the statement, the header or the URL; else TabSeparated', async () => {
+      const text = async (query: string, init = {}) => (await ask(query, init)).text();
+      expect(await text("SELECT 1 AS a, 'x' AS b")).toBe('1\tx\n');
+      expect(await text('SELECT 1 AS a FORMAT JSONEachRow;')).toBe('{"a":1}\n');
+      expect(await text('SELECT 1 AS a', { parameters: 'default_format=CSVWithNames' })).toBe('"a"\n1\n');
+      const headers = { 'x-clickhouse-key': readKey, 'x-clickhouse-format': 'JSONCompactEachRow' };
+      expect(await text('SELECT 1 AS a', { headers })).toBe('[1]\n');
+      expect(await text("SELECT 'x FORMAT y'")).toBe('x FORMAT y\n');
+    });
+
+    test('limits may be made tighter, never wider; output settings are taken, others are refused by name', async () => {
+      const tighter = await ask('SELECT number FROM numbers(100)', { parameters: 'max_result_rows=10' });
+      expect(tighter.status).toBe(400);
+      expect(await tighter.text()).toMatch(/^Code: 396\./);
+      const quoted = await ask('SELECT toUInt64(1) AS a FORMAT JSONEachRow', {
+        parameters: 'output_format_json_quote_64bit_integers=1',
+      });
+      expect(await quoted.text()).toBe('{"a":"1"}\n');
+      const refused = await ask('SELECT 1', { parameters: 'max_network_bandwidth=1' });
+      expect(refused.status).toBe(403);
+      expect(refused.headers.get('x-clickhouse-exception-code')).toBe('164');
+      expect(await refused.text()).toContain("'max_network_bandwidth'");
+    });
+
+    test.each([
+      'INSERT INTO calls (method) VALUES (1)',
+      'SELECT 1; DROP TABLE calls',
+      "SELECT file('/etc/passwd')",
+      'SELECT 1 SETTINGS readonly = 0',
+      "SELECT 1 INTO OUTFILE 'out.txt'",
+      'KILL QUERY WHERE 1 SYNC',
+      "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
+      'SYSTEM SHUTDOWN',
+    ])('a reader cannot %s', async (query) => {
+      const answer = await ask(query);
+      expect(answer.status).toBeGreaterThanOrEqual(400);
+      expect(await answer.text()).toMatch(/^Code: \d+\. DB::Exception: /);
+      expect(await (await ask('SELECT count() FROM calls')).text()).toBe('1000\n');
+    });
+
+    test('an answer is compressed when the client asks for it, and a statement may come compressed or as a form', async () => {
+      const answer = await ask('SELECT number FROM numbers(10000)', {
+        parameters: 'enable_http_compression=1',
+        headers: { 'x-clickhouse-key': readKey, 'accept-encoding': 'gzip' },
+      });
+      expect(answer.headers.get('content-encoding')).toBe('gzip');
+      expect((await answer.text()).trimEnd().split('\n')).toHaveLength(10_000);
+      const form = new FormData();
+      form.set('query', 'SELECT {a:String}');
+      form.set('param_a', 'it is é');
+      const posted = await fetch(url, { method: 'POST', body: form, headers: { 'x-clickhouse-key': readKey } });
+      expect(await posted.text()).toBe('it is é\n');
+      const bad = await ask('SELECT 1', { headers: { 'x-clickhouse-key': readKey, 'content-encoding': 'br' } });
+      expect(bad.status).toBe(400);
+    });
+
+    test('a statement longer than its limit is refused, and the connection goes on', async () => {
+      const answer = await ask(`SELECT '${'x'.repeat(2 * 1024 * 1024)}'`);
+      expect(answer.status).toBe(413);
+      expect(await (await ask('SELECT 1')).text()).toBe('1\n');
+    });
+  },
+);
