@@ -4,6 +4,7 @@ import type { Keys } from '../access/keys.js';
 import type { QueryLimits, Store } from '../store/store.js';
 import type { Stream } from '../stream/stream.js';
 import { answerError } from './answers.js';
+import { clickHouseEndpoint } from './clickhouse-endpoint.js';
 import { addQueryRoute } from './sql.js';
 import { addStatusRoute, type DaemonIdentity, Rate, type RoleReports } from './status.js';
 import { addTailRoute, Tail } from './tail.js';
@@ -19,7 +20,7 @@ export interface QueryRoomOptions {
 }
 
 /**
- * A fastify plugin with POST /v1/query, GET /v1/tail and GET /v1/status. Its tails end when the server begins to close,
+ * A fastify plugin with POST /v1/query, GET /v1/tail, GET /v1/status and ClickHouse's HTTP protocol below /clickhouse. Its tails end when the server begins to close,
  * because a response that never ends would keep it from closing.
  */
 export async function queryRoom(server: FastifyInstance, options: QueryRoomOptions): Promise<void> {
@@ -30,6 +31,7 @@ export async function queryRoom(server: FastifyInstance, options: QueryRoomOptio
   addQueryRoute(server, store, keys, limits);
   addTailRoute(server, tail, keys);
   addStatusRoute(server, { keys, stream, store, identity, reports, rate, tailClients: () => tail.clientCount });
+  await server.register(clickHouseEndpoint, { prefix: '/clickhouse', store, keys, limits });
   server.addHook('preClose', async () => {
     rate.stop();
     await tail.close();

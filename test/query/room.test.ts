@@ -61,6 +61,17 @@ function ask(body: unknown, authorization: string | undefined = `Bearer ${key}`)
   });
 }
 
+test("ClickHouse's own protocol is below /clickhouse, for the same keys and within the same limits", async () => {
+  const headers = { 'x-clickhouse-key': key };
+  const counted = await fetch(`${url}/clickhouse?query=SELECT%20count()%20FROM%20calls`, { headers });
+  expect(await counted.text()).toBe('1000\n');
+  const body = 'SELECT number FROM numbers(1000000)';
+  const limited = await fetch(`${url}/clickhouse/`, { method: 'POST', headers, body });
+  expect([limited.status, limited.headers.get('x-clickhouse-exception-code')]).toEqual([400, '396']);
+  expect(await (await fetch(`${url}/clickhouse/ping`)).text()).toBe('Ok.\n');
+  expect((await fetch(`${url}/clickhouse`, { method: 'POST', body })).status).toBe(401);
+});
+
 describe('every route', () => {
   test.each(['/v1/query', '/v1/tail', '/v1/status'])('%s wants a key that may read', async (path) => {
     const emitter = readSecretFile(keyFilePath(directory, 'emit'));
