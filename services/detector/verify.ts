@@ -46,7 +46,11 @@ function recordsOf(test: RuleTest): EngineRecord[] {
   }));
 }
 
-function eventOf(events: TestEvents, atMicros: number, { number, offset }: { number: number; offset: number }): unknown {
+function eventOf(
+  events: TestEvents,
+  atMicros: number,
+  { number, offset }: { number: number; offset: number },
+): unknown {
   const event: Record<string, unknown> = {
     event_id: `00000000-0000-7000-8000-${offset.toString(16).padStart(12, '0')}`,
     occurred_at: formatTimeMicros(atMicros),
@@ -103,7 +107,8 @@ function compare(test: RuleTest, alerts: readonly Alert[]): TestFailure[] {
 function differences(test: RuleTest, expected: TestExpectation, alert: Alert): string[] {
   const wrong: string[] = [];
   const check = (name: string, want: unknown, got: unknown): void => {
-    if (want !== undefined && want !== got) wrong.push(`${name}: expected ${String(want)}, got ${String(got ?? 'nothing')}`);
+    if (want !== undefined && want !== got)
+      wrong.push(`${name}: expected ${String(want)}, got ${String(got ?? 'nothing')}`);
   };
   check('state', expected.state, alert.state);
   if (expected.atMicros !== undefined) check('at', since(0, expected.atMicros), timeOf(test, alert));
