@@ -100,7 +100,7 @@ describe.skipIf(namedBrokers() !== undefined)('faults (skipped with KAFKA_BROKER
       },
     });
     const producing = produce(stream, changes);
-    for (let kill = 0; kill < 3; kill++) {
+    for (let kill = 0; kill < 2; kill++) {
       const enough = producing.acknowledged.size + 400;
       await changes.until(() => producing.acknowledged.size >= enough && consumed.size >= enough - 300);
       await broker.kill();
