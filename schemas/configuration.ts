@@ -154,6 +154,22 @@ export const configurationSchema = z.strictObject({
     .prefault({})
     .describe('From the stream to the store.'),
   notifier: notifierSection.prefault({}).describe('From alerts to people.'),
+  rules: z
+    .strictObject({
+      pack: z
+        .boolean()
+        .default(true)
+        .describe('Whether the rules that ship with the program are loaded; your own may replace and tune them.'),
+      directory: z
+        .string()
+        .min(1)
+        .default('rules')
+        .describe(
+          'Directory with your own rules, or one file; a relative path lies in the data directory. It need not exist.',
+        ),
+    })
+    .prefault({})
+    .describe('Which rules are in force. A change on the disk is taken up while the daemon runs.'),
   query: z
     .strictObject({
       time_ms: count().default(60_000).describe('Milliseconds until a query is stopped.'),
