@@ -1,6 +1,7 @@
+import { setTimeout } from 'node:timers/promises';
 import kafkajs, { type Admin } from 'kafkajs';
 import { AuditdError } from '../../schemas/errors.js';
-import { kafkaError } from './kafka-errors.js';
+import { hasType, kafkaError } from './kafka-errors.js';
 import { type Topic, topics } from './stream.js';
 
 export interface TopicPlan {
@@ -20,6 +21,9 @@ export interface TopicFinding {
 }
 
 const { ConfigResourceTypes } = kafkajs;
+/** 10 s: a new topic has leaders in less than one where the brokers are well. */
+const leaderAttempts = 100;
+const leaderPauseMs = 100;
 
 /** The settings of a topic. LogAppendTime makes a record's time the broker's, whatever the producer's clock says. */
 function settings(topic: Topic, plan: TopicPlan): Record<string, string> {
@@ -48,10 +52,27 @@ export async function createTopics(admin: Admin, plan: TopicPlan): Promise<strin
   try {
     const present = new Set(await admin.listTopics());
     const missing = topics.map((topic) => planned(topic, plan)).filter(({ topic }) => !present.has(topic));
-    if (missing.length > 0) await admin.createTopics({ topics: missing, waitForLeaders: true });
-    return missing.map(({ topic }) => topic);
+    const names = missing.map(({ topic }) => topic);
+    // kafkajs would wait for leaders too, but takes a topic that a broker does not know yet for a failure.
+    if (missing.length > 0) await admin.createTopics({ topics: missing, waitForLeaders: false });
+    await waitForLeaders(admin, names);
+    return names;
   } catch (error) {
     throw kafkaError(error, 'creating topics');
+  }
+}
+
+async function waitForLeaders(admin: Admin, names: string[]): Promise<void> {
+  if (names.length === 0) return;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await admin.fetchTopicMetadata({ topics: names });
+      return;
+    } catch (error) {
+      const early = ['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE'].some((type) => hasType(error, type));
+      if (!early || attempt === leaderAttempts) throw error;
+    }
+    await setTimeout(leaderPauseMs);
   }
 }
 
