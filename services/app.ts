@@ -12,7 +12,7 @@ import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { Configuration } from '../schemas/configuration.js';
 import { openAccess } from './app/access.js';
 import { holdDataDirectory } from './app/hold.js';
-import { listen } from './app/listen.js';
+import { closeServer, listen } from './app/listen.js';
 import { openStore, openStream, requireTopics, untilAnswered } from './app/ports.js';
 import { roles as everyRole, type Role, type RoleContext, type RunningRole, requirePorts } from './app/roles.js';
 import { supervision } from './app/supervision.js';
@@ -103,6 +103,16 @@ async function start(
     labelNames: ['kind'],
     registers: [metrics],
   });
+  let store: Promise<Store> | undefined;
+  const openedStore = (): Promise<Store> => {
+    store ??= untilAnswered(configuration, log, () => openStore(configuration, data)).then((opened) => {
+      undo.add(() => opened.close());
+      return opened;
+    });
+    return store;
+  };
+  // The engine's own lock stands behind daemon.json: it is taken before a byte of the stream is touched.
+  if (roles.some(({ usesStore }) => usesStore)) await openedStore();
   const stream = await untilAnswered(configuration, log, () =>
     openStream(configuration, data, log, ({ kind }) => events.inc({ kind })),
   );
@@ -114,7 +124,6 @@ async function start(
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
   });
-  let store: Promise<Store> | undefined;
   const reports: Record<string, () => object | Promise<object>> = {};
   const context: RoleContext = {
     configuration,
@@ -123,13 +132,7 @@ async function start(
     metrics,
     keys,
     stream,
-    store: () => {
-      store ??= untilAnswered(configuration, log, () => openStore(configuration, data)).then((opened) => {
-        undo.add(() => opened.close());
-        return opened;
-      });
-      return store;
-    },
+    store: openedStore,
     server,
     reports,
   };
@@ -144,7 +147,7 @@ async function start(
   }
   const open = configuration.metrics.access === 'open';
   await server.register(supervision, { metrics, keys, open, health, stopping: () => undo.begun });
-  undo.add(() => server.close());
+  undo.add(() => closeServer(server));
   const { url, movedFrom } = await listen(server, configuration.listen);
   hold.publish(url);
   for (const { listening } of running) if (listening !== undefined) undo.add(listening());

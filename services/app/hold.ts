@@ -2,11 +2,12 @@
  * daemon.json: who holds a data directory and where it listens.
  *
  * Invariants: the file appears complete or not at all; it is made by link(2), so of two processes one wins; it is taken
- * over only when the process it names does not live any more (a pid that was given out again has another start time).
- * The store's own lock stands behind it.
+ * over only when the process it names does not live any more (a pid that was given out again has another start time; one
+ * that cannot be asked, in another container, has been silent for a minute). The store's own lock stands behind it.
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { z } from 'zod';
 import { dataPaths } from '../../schemas/data-directory.js';
 import { AuditdError } from '../../schemas/errors.js';
@@ -17,6 +18,8 @@ const holderFile = z.object({
   process_start: z.string(),
   boot_id: z.string(),
   pid_namespace: z.string(),
+  /** Tells a machine that was started again from another one on a shared disk. */
+  host: z.string(),
   version: z.string(),
   started_at: z.string(),
   url: z.url().optional(),
@@ -25,14 +28,32 @@ const holderFile = z.object({
 /** What daemon.json says. `url` is there once the daemon listens. */
 export type Holder = z.infer<typeof holderFile>;
 
+/** The holder touches daemon.json this often, for those who cannot ask whether it lives. */
+const heartbeatMs = 10_000;
+/** Six heartbeats: then a holder elsewhere has ended. */
+const silenceMs = 60_000;
+
 /** Who holds the directory, or undefined when nobody does: no file, a torn one, or one of a process that ended. */
 export function readHolder(data: string): Holder | undefined {
   try {
-    const holder = holderFile.parse(JSON.parse(readFileSync(dataPaths.daemon(data), 'utf8')));
-    return lifeOf(holder) === 'dead' ? undefined : holder;
+    const path = dataPaths.daemon(data);
+    const holder = holderFile.parse(JSON.parse(readFileSync(path, 'utf8')));
+    return hasEnded(holder, path) ? undefined : holder;
   } catch {
     return undefined;
   }
+}
+
+function hasEnded(holder: Holder, path: string): boolean {
+  const life = lifeOf(holder);
+  if (life !== 'elsewhere') return life === 'dead';
+  const restarted = holder.host === hostname() && holder.boot_id !== ownIdentity().boot_id;
+  return restarted || Date.now() - statSync(path).mtimeMs > silenceMs;
+}
+
+/** Whether a signal of this process reaches the holder. */
+export function isReachable(holder: Holder): boolean {
+  return lifeOf(holder) === 'alive';
 }
 
 export interface Hold {
@@ -49,10 +70,10 @@ const maxAttempts = 5;
 export function holdDataDirectory(data: string, version: string, now: number = Date.now()): Hold {
   const path = dataPaths.daemon(data);
   const started_at = new Date(now).toISOString();
-  const own: Holder = { ...ownIdentity(), version, started_at };
+  const own: Holder = { ...ownIdentity(), host: hostname(), version, started_at };
   const write = (holder: Holder): string => {
     const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-    writeFileSync(temporary, `${JSON.stringify(holder)}\n`, { mode: 0o600, flag: 'wx' });
+    writeFileSync(temporary, `${JSON.stringify(holder)}\n`, { mode: 0o600, flag: 'wx', flush: true });
     return temporary;
   };
   for (let attempt = 1; ; attempt++) {
@@ -75,12 +96,27 @@ export function holdDataDirectory(data: string, version: string, now: number = D
       );
     takeAway(path);
   }
+  let current = own;
+  const publish = (holder: Holder): void => {
+    current = holder;
+    renameSync(write(holder), path);
+  };
+  const heartbeat = setInterval(() => {
+    try {
+      // Somebody may have damaged or deleted the file: then nobody would find us, and a second daemon would try to start.
+      if (readHolder(data) === undefined) publish(current);
+      else utimesSync(path, new Date(), new Date());
+    } catch {
+      // A disk that is full or gone is told of elsewhere, and who can ask us needs no heartbeat.
+    }
+  }, heartbeatMs).unref();
   return {
     startedAt: started_at,
     publish(url) {
-      renameSync(write({ ...own, url }), path);
+      publish({ ...own, url });
     },
     release() {
+      clearInterval(heartbeat);
       if (readHolder(data)?.pid === process.pid) rmSync(path, { force: true });
     },
   };
@@ -96,7 +132,7 @@ function takeAway(path: string): void {
   }
   try {
     const holder = holderFile.safeParse(JSON.parse(readFileSync(aside, 'utf8')));
-    if (holder.success && lifeOf(holder.data) !== 'dead') linkSync(aside, path);
+    if (holder.success && !hasEnded(holder.data, aside)) linkSync(aside, path);
   } catch {
     // Torn by a power loss, or another taker was quicker: nothing to put back.
   } finally {

@@ -1,5 +1,11 @@
+import type { FastifyInstance } from 'fastify';
 import { AuditdError } from '../../schemas/errors.js';
 
+/**
+ * Requests in hand have so long to end when the server closes. Afterwards their connections are cut, because a client
+ * that does not read its answer, or has opened a connection and asked nothing, would keep the process from ending.
+ */
+const closeGraceMs = 2_000;
 const defaultListen = '127.0.0.1:7467';
 
 function readAddress(listen: string): { host: string; port: number } {
@@ -21,5 +27,15 @@ export async function listen(
       throw new AuditdError('address_taken', `Something else listens on ${address} already.`, { cause: error });
     // Nobody asked for the default port, so nobody is let down by another one.
     return { url: await server.listen({ host, port: 0 }), movedFrom: address };
+  }
+}
+
+/** Takes no more requests and resolves when those in hand have ended, or had their time. */
+export async function closeServer(server: FastifyInstance): Promise<void> {
+  const late = setTimeout(() => server.server.closeAllConnections(), closeGraceMs);
+  try {
+    await server.close();
+  } finally {
+    clearTimeout(late);
   }
 }

@@ -147,16 +147,18 @@ export async function openStore(configuration: Configuration, data: string): Pro
     bodyRetentionDays: body_retention_days,
   };
   // A cluster's image has no engine in it: it is looked for only where it is used.
-  const { openChdbStore } = await import('../store/chdb.js');
+  const { openChdbStore, storeHolder } = await import('../store/chdb.js');
+  const endsAtMs = Date.now() + storeWaitMs;
   let store: Store;
-  for (let waitedMs = 0; ; waitedMs += storePollMs) {
+  for (;;) {
+    // The engine writes to standard error when it finds its lock taken, so it does not try as long as that is known.
+    while (storeHolder(options.directory) !== undefined && Date.now() < endsAtMs) await delay(storePollMs);
     try {
       store = await openChdbStore(options);
       break;
     } catch (error) {
       const held = error instanceof AuditdError && error.code === 'data_directory_held';
-      if (!held || waitedMs >= storeWaitMs) throw error;
-      await delay(storePollMs);
+      if (!held || Date.now() >= endsAtMs) throw error;
     }
   }
   try {

@@ -1,5 +1,6 @@
-/** What becomes of a command whose reader leaves early (`| head`): it ends without a word. */
+/** What every command shares about its output, without loading anything. */
 
+/** What becomes of a command whose reader leaves early (`| head`): it ends without a word. */
 let leave: () => void = () => process.exit(0);
 
 /** Chooses what happens instead of leaving at once. */
@@ -13,4 +14,9 @@ export function watchOutput(): void {
     if (error.code !== 'EPIPE') throw error;
     leave();
   });
+}
+
+/** The text as one word of a POSIX shell. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

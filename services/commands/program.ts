@@ -4,6 +4,7 @@ import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
 import { addDead } from './dead.js';
 import { addDemo } from './demo/demo.js';
+import { addDown } from './down.js';
 import { addKeys } from './keys.js';
 import { addQuery } from './query.js';
 import { addStatus } from './status.js';
@@ -29,6 +30,7 @@ use. wrap leaves with the code of the server that it runs.`,
     );
   for (const add of [
     addUp,
+    addDown,
     addWrap,
     addQuery,
     addTail,

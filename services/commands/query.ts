@@ -63,13 +63,14 @@ async function run(sql: string | undefined, options: QueryOptions): Promise<void
   else if (sql === '-') text = readFileSync(0, 'utf8');
   const format = options.format ?? (process.stdout.isTTY ? 'table' : 'tsv');
   const question = { sql: text, parameters: options.param };
-  const [{ ask, askRows }, { renderTable, shownLines }] = await Promise.all([
+  const [{ ask, askRows }, { fitsTerminal, renderBlocks, renderTable, shownLines }] = await Promise.all([
     import('./ask.js'),
     import('./terminal.js'),
   ]);
   if (format === 'table') {
     const { names, rows, cut } = await askRows(loaded, question, maxTableRows);
-    process.stdout.write(`${renderTable(names, rows)}\n`);
+    const render = fitsTerminal(names.length) ? renderTable : renderBlocks;
+    process.stdout.write(`${render(names, rows)}\n`);
     process.stderr.write(
       cut
         ? `Only the first ${maxTableRows} rows are shown; --format jsonl gives all.\n`

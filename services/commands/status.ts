@@ -1,8 +1,17 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { DiskState } from '../query/disk.js';
+import type { Losses } from '../query/losses.js';
 import type { Status } from '../query/status.js';
-import { addCommonOptions, type CommonOptions, findDaemon, loadConfiguration, request } from './context.js';
+import {
+  addCommonOptions,
+  type CommonOptions,
+  findDaemon,
+  type Loaded,
+  loadConfiguration,
+  request,
+} from './context.js';
 
 interface StatusOptions extends CommonOptions {
   readonly json?: boolean;
@@ -11,7 +20,7 @@ interface StatusOptions extends CommonOptions {
 /** `status`: how recording goes, with a daemon and without. */
 export function addStatus(program: Command): void {
   addCommonOptions(program.command('status'))
-    .description('show rates, lags, spools, drops and disk')
+    .description('show rates, lags, spools, losses and disk')
     .option('--json', 'everything that is known, as JSON')
     .addHelpText(
       'after',
@@ -28,78 +37,104 @@ Examples:
 
 async function run(options: StatusOptions): Promise<void> {
   const loaded = await loadConfiguration(options);
-  const { data } = loaded;
-  const [{ bytesText, renderTable, shown }, daemon] = await Promise.all([import('./terminal.js'), findDaemon(data)]);
+  const daemon = await findDaemon(loaded.data);
   if (daemon === undefined) {
-    const { diskState } = await import('../query/disk.js');
-    const disk = diskState(data);
-    let last: string | null = null;
-    let calls = 0;
-    if (existsSync(join(data, 'store'))) {
-      const { askObjects } = await import('./ask.js');
-      const [row] = await askObjects<{ calls: number; last: string | null }>(loaded, {
-        sql: 'SELECT toUInt32(count()) AS calls, if(calls = 0, NULL, toString(max(recorded_at))) AS last FROM calls',
-      });
-      calls = row?.calls ?? 0;
-      last = row?.last ?? null;
-    }
-    if (options.json === true) {
-      process.stdout.write(
-        `${JSON.stringify({ running: false, data, calls, last_recorded_at: last, disk }, null, 2)}\n`,
-      );
-      return;
-    }
-    const rows = [
-      ['daemon', 'does not run; start it with mcp-auditd up'],
-      ['data', data],
-      ['calls', last === null ? 'none yet' : `${calls}, the last recorded at ${last} UTC`],
-      ['disk', diskText(disk, bytesText)],
-    ];
-    process.stdout.write(`${renderTable(['', ''], rows).trimStart()}\n`);
-    writeSpools(disk.spools, renderTable, bytesText);
+    const idle = await idleState(loaded);
+    if (options.json === true) write(JSON.stringify({ running: false, ...idle }, null, 2));
+    else await showIdle(idle);
     return;
   }
   const status = (await (await request(daemon, '/v1/status')).json()) as Status;
-  if (options.json === true) {
-    process.stdout.write(`${JSON.stringify({ running: true, url: daemon.url, ...status }, null, 2)}\n`);
-    return;
-  }
-  const table = status.tables.find((each) => each.table === 'calls');
-  const gateway = (status as { gateway?: { rejectedLines?: number } }).gateway;
-  const rows = [
-    ['daemon', `process ${status.pid} since ${status.started_at}, version ${status.version}`],
-    ['address', daemon.url],
+  if (options.json === true) write(JSON.stringify({ running: true, url: daemon.url, ...status }, null, 2));
+  else await showRunning(daemon.url, status);
+}
+
+interface IdleState {
+  readonly data: string;
+  readonly calls: number;
+  readonly last_recorded_at: string | null;
+  readonly losses: Losses;
+  readonly disk: DiskState;
+}
+
+/** What can be told of a directory that no daemon holds. */
+async function idleState(loaded: Loaded): Promise<IdleState> {
+  const { data } = loaded;
+  const { diskState } = await import('../query/disk.js');
+  const disk = diskState(data);
+  const nothing = { calls: 0, last_recorded_at: null, losses: { lost_calls: 0, damaged_records: 0 } };
+  if (!existsSync(join(data, 'store'))) return { data, ...nothing, disk };
+  const [{ askObjects }, { readLosses }] = await Promise.all([import('./ask.js'), import('../query/losses.js')]);
+  const [row] = await askObjects<{ calls: number; last_recorded_at: string | null }>(loaded, {
+    sql: 'SELECT toUInt32(count()) AS calls, if(calls = 0, NULL, toString(max(recorded_at))) AS last_recorded_at FROM calls',
+  });
+  const losses = await readLosses((sql) => askObjects<object>(loaded, { sql }));
+  return { data, ...nothing, ...row, losses, disk };
+}
+
+async function showIdle({ data, calls, last_recorded_at, losses, disk }: IdleState): Promise<void> {
+  const { agoText } = await import('./terminal.js');
+  const last = last_recorded_at === null ? undefined : Date.parse(`${last_recorded_at.replace(' ', 'T')}Z`);
+  await showRows([
+    ['daemon', 'does not run; start it with mcp-auditd up'],
     ['data', data],
-    ['calls', `${table?.rows ?? 0} stored, ${status.calls_per_second} a second in the last minute`],
-    ['lag', `${status.ingestor?.lag ?? 0} events wait for the store`],
-    ['dead letters', status.dead_letters === 0 ? 'none' : `${status.dead_letters}; mcp-auditd dead list`],
-    ['refused lines', String(gateway?.rejectedLines ?? 0)],
-    ['memory', bytesText(status.memory_bytes)],
-    ['disk', diskText(status.disk, bytesText)],
-  ];
-  process.stdout.write(
-    `${renderTable(
-      ['', ''],
-      rows.map((row) => row.map((text) => shown(text))),
-    ).trimStart()}\n`,
-  );
-  writeSpools(status.disk.spools, renderTable, bytesText);
-}
-
-function diskText(disk: Status['disk'], text: (bytes: number) => string): string {
-  return `store ${text(disk.store_bytes)}, stream ${text(disk.stream_bytes)}, spools ${text(disk.spool_bytes)}, free ${text(disk.free_bytes)}`;
-}
-
-function writeSpools(
-  spools: Status['disk']['spools'],
-  renderTable: (names: string[], rows: unknown[][]) => string,
-  text: (bytes: number) => string,
-): void {
-  if (spools.length === 0) return;
-  const rows = spools.map((spool) => [
-    spool.producer_id,
-    text(spool.bytes),
-    spool.pid === null ? 'its process has ended' : `process ${spool.pid}`,
+    ['calls', last === undefined ? 'none yet' : `${calls} stored, the last ${agoText(Date.now() - last)} ago`],
+    ['lost', lossText(losses)],
+    ...(await diskRows(disk)),
   ]);
-  process.stdout.write(`\n${renderTable(['spool', 'size', 'written by'], rows)}\n`);
+}
+
+async function showRunning(url: string, status: Status): Promise<void> {
+  const { agoText, bytesText } = await import('./terminal.js');
+  const stored = status.tables.find((each) => each.table === 'calls')?.rows ?? 0;
+  const { dead_letters: dead, gateway, ingestor } = status;
+  const refused = gateway?.rejected_lines ?? 0;
+  const since = agoText(Date.now() - Date.parse(status.started_at));
+  await showRows([
+    ['daemon', `process ${status.pid} for ${since}, version ${status.version}`],
+    ['address', url],
+    ['data', status.data],
+    ['calls', `${stored} stored, ${status.calls_per_second} a second in the last minute`],
+    ['lag', `${ingestor?.lag ?? 0} calls on their way from the stream to the store`],
+    ['lost', lossText(status.losses)],
+    ['refused', refused === 0 ? 'none' : `${refused} lines since the start, named in rejected.jsonl of their emitters`],
+    ['dead letters', dead === 0 ? 'none' : `${dead}; mcp-auditd dead list shows them`],
+    ['memory', bytesText(status.memory_bytes)],
+    ...(await diskRows(status.disk)),
+  ]);
+}
+
+function lossText(losses: Losses | null): string {
+  if (losses === null) return 'unknown: the store is busy';
+  const { lost_calls: lost, damaged_records: damaged } = losses;
+  if (lost + damaged === 0) return 'none';
+  const where = "SELECT * FROM calls WHERE method = 'audit/loss'";
+  return `${lost} calls not recorded, ${damaged} records damaged; mcp-auditd query "${where}"`;
+}
+
+async function diskRows(disk: DiskState): Promise<[name: string, text: string][]> {
+  const { bytesText } = await import('./terminal.js');
+  const spools = disk.spools.map(({ producer_id, bytes, pid }): [string, string] => [
+    '',
+    `${producer_id}  ${bytesText(bytes)}, ${pid === null ? 'its process has ended' : `process ${pid}`}`,
+  ]);
+  const { store_bytes, stream_bytes, spool_bytes, free_bytes } = disk;
+  return [
+    ['disk', `store ${bytesText(store_bytes)}, stream ${bytesText(stream_bytes)}, ${bytesText(free_bytes)} free`],
+    [
+      'spools',
+      spools.length === 0 ? 'none: everything is delivered' : `${spools.length} with ${bytesText(spool_bytes)}`,
+    ],
+    ...spools,
+  ];
+}
+
+async function showRows(rows: readonly (readonly [name: string, text: string])[]): Promise<void> {
+  const [{ default: colors }, { shown }] = await Promise.all([import('picocolors'), import('./terminal.js')]);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  write(rows.map(([name, text]) => `${colors.bold(name.padEnd(width))}  ${shown(text)}`).join('\n'));
+}
+
+function write(text: string): void {
+  process.stdout.write(`${text}\n`);
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { AuditdError } from '../../schemas/errors.js';
 import { addCommonOptions, type CommonOptions, loadConfiguration, request, requireDaemon } from './context.js';
 import { whenReaderLeaves } from './output.js';
 
@@ -49,8 +50,14 @@ async function run(options: TailOptions): Promise<void> {
         );
     }
   } catch (error) {
-    if (!stop.signal.aborted) throw error;
+    if (!stop.signal.aborted) throw stoppedError(error);
+    return;
   }
+  if (!stop.signal.aborted) throw stoppedError();
+}
+
+function stoppedError(cause?: unknown): AuditdError {
+  return new AuditdError('daemon_unreachable', 'The tail ended because the daemon did.', { cause });
 }
 
 /** Reads a stream of server-sent events; comments are skipped. */

@@ -67,7 +67,7 @@ const gapWidth = 2;
 export function renderTable(
   names: readonly string[],
   rows: readonly (readonly unknown[])[],
-  width: number | undefined = process.stdout.isTTY ? process.stdout.columns : undefined,
+  width: number | undefined = terminalWidth(),
 ): string {
   const texts = rows.map((row) => row.map((value) => shown(cellText(value))));
   const widths = names.map((name, column) =>
@@ -101,6 +101,32 @@ export function renderTable(
     .join('\n');
 }
 
+/** Columns below this width are read one by one rather than beside each other. */
+const readableColumnWidth = 8;
+
+/** Whether so many columns stand beside each other on the terminal and can still be read. */
+export function fitsTerminal(columns: number, width: number | undefined = terminalWidth()): boolean {
+  return width === undefined || columns * (readableColumnWidth + gapWidth) - gapWidth <= width;
+}
+
+/** Each row as a block of lines `name  value`, for rows that are too wide for a table. */
+export function renderBlocks(names: readonly string[], rows: readonly (readonly unknown[])[]): string {
+  const labels = names.map((name) => shown(name));
+  const width = labels.reduce((most, label) => Math.max(most, stringWidth(label)), 0);
+  const blocks = rows.map((row, index) => {
+    const lines = labels.map((label, column) => {
+      const padding = ' '.repeat(width - stringWidth(label) + gapWidth);
+      return `${colors.bold(label)}${padding}${shown(cellText(row[column]))}`.trimEnd();
+    });
+    return [colors.dim(`row ${index + 1}`), ...lines].join('\n');
+  });
+  return blocks.join('\n\n');
+}
+
+function terminalWidth(): number | undefined {
+  return process.stdout.isTTY ? process.stdout.columns : undefined;
+}
+
 function cellText(value: unknown): string {
   if (value === null || value === undefined) return '';
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
@@ -113,4 +139,16 @@ export function bytesText(bytes: number): string {
   let value = bytes;
   for (; value >= 1024 && unit < units.length - 1; unit++) value /= 1024;
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** `3 min`, of the largest whole unit. */
+export function agoText(milliseconds: number): string {
+  const units = [
+    ['days', 86_400_000],
+    ['h', 3_600_000],
+    ['min', 60_000],
+  ] as const;
+  for (const [unit, length] of units)
+    if (milliseconds >= 2 * length) return `${Math.floor(milliseconds / length)} ${unit}`;
+  return `${Math.max(0, Math.floor(milliseconds / 1000))} s`;
 }

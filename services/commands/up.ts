@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { resolveDataDirectory } from '../../schemas/data-directory.js';
 import { type Role, roles } from '../app/roles.js';
 import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
-import { whenReaderLeaves } from './output.js';
+import { shellWord, whenReaderLeaves } from './output.js';
 
 interface UpOptions extends CommonOptions {
   readonly roles?: string;
@@ -113,12 +114,17 @@ async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
 function welcome({ url, data }: { url: string; data: string }, chosen: readonly Role[]): string {
   const lines = [`mcp-auditd listens on ${url}`, `data in ${data}`];
   if (chosen.length < roles.length) return [...lines, `roles ${chosen.map(({ name }) => name).join(', ')}`].join('\n');
+  const elsewhere = data !== resolveDataDirectory(undefined, { ...process.env, MCP_AUDITD_DATA: '' });
   return [
     ...lines,
     '',
     'Next, in another terminal:',
-    '  mcp-auditd wrap -- npx -y @modelcontextprotocol/server-everything   audit a stdio server',
-    '  mcp-auditd tail                                                     watch calls',
-    '  mcp-auditd query "SELECT * FROM tool_calls ORDER BY time DESC LIMIT 10"',
+    '',
+    ...(elsewhere ? [`export MCP_AUDITD_DATA=${shellWord(data)}`] : []),
+    '# audit a stdio server: its line in the configuration of an MCP client',
+    'mcp-auditd wrap -- npx -y @modelcontextprotocol/server-everything',
+    '# watch calls, ask for them',
+    'mcp-auditd tail',
+    'mcp-auditd query "SELECT * FROM tool_calls ORDER BY time DESC LIMIT 10"',
   ].join('\n');
 }

@@ -2,9 +2,10 @@
 import type { FastifyInstance } from 'fastify';
 import type { Keys } from '../access/keys.js';
 import type { Store } from '../store/store.js';
-import { type PartitionState, type Stream, type Topic, topics } from '../stream/stream.js';
+import { type Stream, type Topic, topics } from '../stream/stream.js';
 import { requireReader } from './answers.js';
 import { type DiskState, diskState } from './disk.js';
+import { type Losses, readLosses } from './losses.js';
 
 /** What the roles beside this one say of themselves, by role. */
 export type RoleReports = Readonly<Record<string, () => Promise<object> | object>>;
@@ -16,19 +17,31 @@ export interface DaemonIdentity {
   readonly data: string;
 }
 
+export interface PartitionStatus {
+  readonly topic: Topic;
+  readonly partition: number;
+  readonly earliest_offset: number;
+  readonly end_offset: number;
+}
+
 export interface Status extends DaemonIdentity {
   readonly node: string;
   readonly memory_bytes: number;
   /** Calls that reached the stream, a second, over the last minute or since the start. */
   readonly calls_per_second: number;
-  readonly stream: readonly ({ readonly topic: Topic } & PartitionState)[];
+  readonly stream: readonly PartitionStatus[];
   readonly ingestor?: { readonly lag: number };
+  readonly gateway?: { readonly rejected_lines: number; readonly refused_requests: number };
   readonly tables: readonly { readonly table: string; readonly rows: number; readonly bytes: number }[];
   readonly dead_letters: number;
+  /** null: the store did not answer in time. */
+  readonly losses: Losses | null;
   readonly tail_clients: number;
   readonly disk: DiskState;
 }
 
+/** Long queries of others must not keep a status waiting; what the store does not tell until then is unknown. */
+const storeTimeoutMs = 2_000;
 const sampleIntervalMs = 5_000;
 /** Twelve intervals of five seconds are the minute that the rate is told of. */
 const maxSamples = 13;
@@ -87,10 +100,17 @@ export function addStatusRoute(
   server.get('/v1/status', async (request): Promise<Status> => {
     requireReader(request, keys);
     const states = await Promise.all(
-      topics.map(async (topic) => (await stream.partitions(topic)).map((state) => ({ topic, ...state }))),
+      topics.map(async (topic) =>
+        (await stream.partitions(topic)).map(({ partition, earliestOffset, endOffset }) => ({
+          topic,
+          partition,
+          earliest_offset: earliestOffset,
+          end_offset: endOffset,
+        })),
+      ),
     );
-    const roles: Record<string, object> = {};
-    for (const [role, report] of Object.entries(reports)) roles[role] = await report();
+    const roles: Record<string, unknown> = {};
+    for (const [role, report] of Object.entries(reports)) roles[role] = snakeCased(await report());
     return {
       ...identity,
       node: process.version,
@@ -102,9 +122,33 @@ export function addStatusRoute(
       dead_letters: states
         .flat()
         .filter((each) => each.topic === 'dead')
-        .reduce((sum, each) => sum + each.endOffset - each.earliestOffset, 0),
+        .reduce((sum, each) => sum + each.end_offset - each.earliest_offset, 0),
+      losses: await lossesOf(store),
       tail_clients: tailClients(),
       disk: diskState(identity.data),
     };
   });
+}
+
+async function lossesOf(store: Store): Promise<Losses | null> {
+  const signal = AbortSignal.timeout(storeTimeoutMs);
+  const ask = async (sql: string): Promise<object[]> => {
+    const pieces: Uint8Array[] = [];
+    for await (const piece of store.query(sql, { format: 'JSONEachRow', signal })) pieces.push(piece);
+    const lines = Buffer.concat(pieces).toString().split('\n');
+    return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as object);
+  };
+  return readLosses(ask).catch(() => null);
+}
+
+/** Names as every JSON of this program has them. */
+function snakeCased(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeCased);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      snakeCased(each),
+    ]),
+  );
 }

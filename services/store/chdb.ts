@@ -79,11 +79,21 @@ function withoutUndefined(options: Partial<Retention>): Partial<Retention> {
   };
 }
 
+/**
+ * The process that has the store open, as the engine's status file names it; undefined when it names none that lives. A
+ * pid may have been given out again, so this is a hint: the engine's lock decides.
+ */
+export function storeHolder(directory: string): number | undefined {
+  const status = join(directory, 'status');
+  if (!existsSync(status)) return undefined;
+  const holder = Number(/PID: (\d+)/.exec(readFileSync(status, 'utf8'))?.[1]);
+  return holder !== process.pid && existsSync(`/proc/${holder}`) ? holder : undefined;
+}
+
 /** The engine only says that it could not connect; who holds the directory stands in its status file. */
 function connectionError(directory: string, cause: unknown): Error {
-  const status = join(directory, 'status');
-  const holder = existsSync(status) ? /PID: (\d+)/.exec(readFileSync(status, 'utf8'))?.[1] : undefined;
-  if (holder && Number(holder) !== process.pid && existsSync(`/proc/${holder}`)) {
+  const holder = storeHolder(directory);
+  if (holder !== undefined) {
     return new AuditdError('data_directory_held', `process ${holder} has the store in ${directory} open`, { cause });
   }
   const message = `the engine cannot open ${directory}: ${cause instanceof Error ? cause.message : cause}`;

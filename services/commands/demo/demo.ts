@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { AuditdError } from '../../../schemas/errors.js';
 import { type CommonOptions, type Daemon, findDaemon, type Loaded, loadConfiguration, request } from '../context.js';
-import { whenReaderLeaves } from '../output.js';
+import { shellWord, whenReaderLeaves } from '../output.js';
 import type { DemoServer } from './calls.js';
 import { packageFile, packageRoot } from './sdk.js';
 
@@ -129,11 +129,8 @@ function nextCommands(kept: string | undefined): [what: string, command: string]
   const daemon: [string, string][] =
     kept === undefined
       ? [['record for good', 'npx mcp-auditd up']]
-      : [['the daemon of the demo goes on; in this shell', `export MCP_AUDITD_DATA=${kept}`]];
-  const end: [string, string][] =
-    kept === undefined
-      ? []
-      : [['end it', "kill $(npx mcp-auditd status --json | node -p 'JSON.parse(fs.readFileSync(0)).pid')"]];
+      : [['the daemon of the demo goes on; in this shell', `export MCP_AUDITD_DATA=${shellWord(kept)}`]];
+  const end: [string, string][] = kept === undefined ? [] : [['stop the daemon', 'npx mcp-auditd down']];
   return [
     ...daemon,
     ["audit a server: its line in your MCP client's configuration", 'npx mcp-auditd wrap -- npx -y some-mcp-server'],
