@@ -116,7 +116,7 @@ describe('with a daemon', () => {
       pid: daemon.child.pid,
       ingestor: { lag: 0 },
     });
-    expect((await sandbox.run(['status'])).stdout).toMatch(/^daemon +process \d+ since .*\naddress +http:/);
+    expect((await sandbox.run(['status'])).stdout).toMatch(/^daemon +process \d+ for .*\naddress +http:/);
   });
 
   test('a second up says who holds the directory', async () => {

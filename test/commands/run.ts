@@ -82,8 +82,11 @@ export class Sandbox {
   }
 
   /** Starts a command that goes on by itself; `lines` yields its standard output. */
-  follow(words: readonly string[]): { child: ChildProcess; lines: AsyncIterator<string>; ended: Promise<Result> } {
-    const child = this.start(words);
+  follow(
+    words: readonly string[],
+    environment: NodeJS.ProcessEnv = {},
+  ): { child: ChildProcess; lines: AsyncIterator<string>; ended: Promise<Result> } {
+    const child = this.start(words, environment);
     const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
     return { child, lines, ended: outcome(child) };
   }

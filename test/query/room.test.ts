@@ -12,6 +12,7 @@ import type { Status } from '../../services/query/status.js';
 import { openChdbStore } from '../../services/store/chdb.js';
 import type { Store } from '../../services/store/store.js';
 import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
+import { topics } from '../../services/stream/stream.js';
 import { batchOfCalls } from '../contract/store.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'query-room-'));
@@ -204,7 +205,8 @@ describe('GET /v1/status', () => {
     });
     expect(status.tables.find(({ table }) => table === 'calls')).toMatchObject({ rows: 1_000 });
     expect(status.disk.store_bytes).toBeGreaterThan(10_000);
-    expect(status.stream.map(({ topic }) => topic)).toEqual(['calls', 'alerts', 'throttle', 'deliveries', 'dead']);
+    expect(status.stream.map(({ topic }) => topic)).toEqual([...topics]);
+    expect(status.losses).toEqual({ lost_calls: 0, damaged_records: 0 });
   });
 });
 
