@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Configuration } from '../../schemas/configuration.js';
 import { AuditdError } from '../../schemas/errors.js';
+import type { Retention } from '../store/statements.js';
 import type { QueryLimits, Store } from '../store/store.js';
 import type { KafkaEvent, KafkaStreamOptions } from '../stream/kafka.js';
 import { openLocalStream } from '../stream/local.js';
@@ -15,6 +16,8 @@ const dayMs = 86_400_000;
 /** A command that reads the store while no daemon runs holds it for a moment; a daemon waits that long for it. */
 const storeWaitMs = 10_000;
 const storePollMs = 100;
+
+type ClickHouseSection = NonNullable<Configuration['store']['clickhouse']>;
 
 type KafkaConfiguration = NonNullable<Configuration['stream']['kafka']>;
 
@@ -140,12 +143,10 @@ export function queryLimits(configuration: Configuration): QueryLimits {
 
 /** Opens the store and brings its tables up to date; waits while another process has the embedded one. */
 export async function openStore(configuration: Configuration, data: string): Promise<Store> {
-  const { retention_days, body_retention_days } = configuration.store;
-  const options = {
-    directory: join(data, 'store'),
-    retentionDays: retention_days,
-    bodyRetentionDays: body_retention_days,
-  };
+  const { retention_days, body_retention_days, clickhouse } = configuration.store;
+  const retention = { retentionDays: retention_days, bodyRetentionDays: body_retention_days };
+  if (clickhouse !== undefined) return prepared(await openClickHouse(clickhouse, retention));
+  const options = { directory: join(data, 'store'), ...retention };
   // A cluster's image has no engine in it: it is looked for only where it is used.
   const { openChdbStore, storeHolder } = await import('../store/chdb.js');
   const endsAtMs = Date.now() + storeWaitMs;
@@ -161,6 +162,10 @@ export async function openStore(configuration: Configuration, data: string): Pro
       if (!held || Date.now() >= endsAtMs) throw error;
     }
   }
+  return prepared(store);
+}
+
+async function prepared(store: Store): Promise<Store> {
   try {
     await store.migrate();
     return store;
@@ -168,4 +173,18 @@ export async function openStore(configuration: Configuration, data: string): Pro
     await store.close();
     throw error;
   }
+}
+
+async function openClickHouse(section: ClickHouseSection, retention: Retention): Promise<Store> {
+  const { openClickHouseStore } = await import('../store/clickhouse.js');
+  const { url, username, password, database, cluster, ssl } = section;
+  return openClickHouseStore({
+    url,
+    username,
+    database,
+    ...(password === undefined ? {} : { password }),
+    ...(cluster === undefined ? {} : { cluster }),
+    ...(ssl?.enabled === true ? { tls: pemTexts(ssl) } : {}),
+    ...retention,
+  });
 }
