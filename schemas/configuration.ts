@@ -170,6 +170,30 @@ export const configurationSchema = z.strictObject({
     })
     .prefault({})
     .describe('Which rules are in force. A change on the disk is taken up while the daemon runs.'),
+  detector: z
+    .strictObject({
+      checkpoint_ms: count()
+        .default(10_000)
+        .describe(
+          'Milliseconds between two checkpoints at least. After a kill the calls since the last one are looked at again.',
+        ),
+      reload_ms: count().default(2_000).describe('Milliseconds between two looks at the rule files.'),
+      max_state_bytes: count()
+        .default(512 * 1024 ** 2)
+        .describe(
+          'Bytes that rules may remember together. Beyond them groups with the least to lose are let go, which is counted and alerted on.',
+        ),
+      remembered_ids: count()
+        .default(2 ** 21)
+        .describe(
+          'Ids of the newest calls by which a repeated delivery is known, rounded up to a power of two; 32 bytes each. 2,097,152 are 35 minutes at 1,000 calls a second.',
+        ),
+      alerts_per_minute: count()
+        .default(1_000)
+        .describe('Alert records that one rule may raise for one tenant in a minute; more are counted and alerted on.'),
+    })
+    .prefault({})
+    .describe('From calls to alerts.'),
   query: z
     .strictObject({
       time_ms: count().default(60_000).describe('Milliseconds until a query is stopped.'),

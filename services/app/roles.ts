@@ -70,6 +70,16 @@ export const roles: readonly Role[] = [
     start: async (context) => (await import('./roles/ingestor.js')).start(context),
   },
   {
+    name: 'detector',
+    command: 'detect',
+    summary: 'from calls to alerts, by rules',
+    reads: ['calls'],
+    writes: ['alerts'],
+    group: 'detector',
+    usesStore: true,
+    start: async (context) => (await import('./roles/detector.js')).start(context),
+  },
+  {
     name: 'gateway',
     command: 'gateway',
     summary: 'takes events over HTTP and appends them to the stream',

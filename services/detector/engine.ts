@@ -21,7 +21,7 @@ import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
 import { Matcher, Slots } from './matcher.js';
 import { RecentIds } from './recent-ids.js';
-import type { RuleSet } from './rule.js';
+import type { Rule, RuleSet } from './rule.js';
 import { type RuleCounts, RuleRun } from './rule-run.js';
 import { Timers } from './timers.js';
 
@@ -81,6 +81,7 @@ export class Engine {
   private readonly matcher: Matcher;
   private readonly reader: EventReader;
   private readonly timers = new Timers();
+  private readonly slots = new Slots();
   private readonly ids: RecentIds;
   private readonly limits: EngineLimits;
   private readonly owners = new Map<string, number>();
@@ -100,7 +101,7 @@ export class Engine {
   ) {
     this.limits = { ...defaultEngineLimits, ...limits };
     this.ids = new RecentIds(this.limits.rememberedIds);
-    const slots = new Slots();
+    const { slots } = this;
     const around = {
       timers: this.timers,
       slots,
@@ -268,10 +269,28 @@ export class Engine {
     });
   }
 
+  /** Columns of the table `calls` that the rules look at. */
+  get columns(): string[] {
+    const roots = this.slots.fields.map(({ root }) => root);
+    return [...new Set(roots)].filter((root) => root !== 'ahead_ms' && root !== 'late_ms');
+  }
+
+  /** How long each rule remembers a group, in microseconds of the stream's time. */
+  memories(): { readonly rule: Rule; readonly keepMicros: number }[] {
+    return this.rules.map(({ rule, keepMicros }) => ({ rule, keepMicros }));
+  }
+
+  /** Lets go of all open alerts without a word. */
+  forgetEpisodes(): void {
+    for (const { shares } of this.rules) for (const { episodes } of shares.values()) episodes.clear();
+    this.limitAlerts.clear();
+  }
+
   /** The whole state in pieces that `structuredClone` takes. Nothing may be taken in before the last piece was read. */
   *save(): Generator<SavedPiece> {
     yield {
       of: 'engine',
+      rules: this.rules.map(({ rule }) => [rule.id, rule.version] as const),
       clock: this.clock,
       swept: this.swept,
       records: this.counts.records,
@@ -301,6 +320,14 @@ export class Engine {
     }
   }
 
+  /** Takes over the groups of another engine's rules, as `load` does, and nothing else of it. */
+  adopt(other: Engine): void {
+    const shares = function* (): Generator<SavedPiece> {
+      for (const piece of other.save()) if (piece.of !== 'engine') yield piece;
+    };
+    this.load(shares());
+  }
+
   /**
    * Takes in what `save` of an engine gave, for the rules that this engine has in the same version; the others begin anew.
    * Returns the ids of the rules that found their state.
@@ -311,6 +338,7 @@ export class Engine {
     let current: RuleRun['shares'] extends Map<string, infer S> ? S | undefined : never;
     for (const piece of pieces) {
       if (piece.of === 'engine') {
+        for (const [id, version] of piece.rules) if (byId.get(id)?.rule.version === version) found.add(id);
         this.clock = piece.clock;
         this.swept = piece.swept % Math.max(1, this.rules.length);
         this.counts.records = piece.records;
@@ -322,7 +350,6 @@ export class Engine {
         const run = byId.get(piece.id);
         current = run?.rule.version === piece.version ? run.share(piece.tenant) : undefined;
         if (current === undefined) continue;
-        found.add(piece.id);
         current.watchedSince = piece.watchedSince;
         current.groups.load(piece.groups);
         current.episodes.load(piece.episodes);
@@ -344,6 +371,7 @@ const groupsPerPiece = 512;
 export type SavedPiece =
   | {
       readonly of: 'engine';
+      readonly rules: readonly (readonly [id: string, version: string])[];
       readonly clock: number;
       readonly swept: number;
       readonly records: number;

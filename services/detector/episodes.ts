@@ -55,6 +55,10 @@ export class Episodes {
     return this.open.keys();
   }
 
+  clear(): void {
+    this.open.clear();
+  }
+
   trigger(key: string, trigger: Trigger, cause: Cause): void {
     if (trigger.once === true) {
       this.emitOnce(key, trigger, cause);

@@ -6,12 +6,22 @@ export interface EngineRecord {
   /** JSON text of one event, as `schemas/event.ts` has it; fields may be missing. */
   readonly value: Buffer;
   /** Whose it is, as the stream's header says; without it the event's own `tenant`, else "default". */
-  readonly tenant?: string;
-  readonly producerKey?: string;
+  readonly tenant?: string | undefined;
+  /** Instead of "default". */
+  readonly otherwiseTenant?: string | undefined;
+  readonly producerKey?: string | undefined;
   readonly partition: number;
   readonly offset: number;
   /** Microseconds since the epoch, by the stream's clock. Never decreases. */
   readonly recordedAtMicros: number;
+}
+
+/**
+ * The stream's time in microseconds. A record's timestamp is cut to milliseconds: taken at their end, so that an event of
+ * the same machine does not seem to come from the future.
+ */
+export function streamMicros(timestampMs: number): number {
+  return timestampMs * 1000 + 999;
 }
 
 /** What a field is in one event: its text, or of a list the texts of its items. '' is what the event does not have. */
@@ -61,7 +71,8 @@ export class EventReader {
   }
 
   get tenant(): string {
-    return this.record?.tenant ?? (textOf(this.event.tenant) || 'default');
+    const { tenant, otherwiseTenant } = this.record as EngineRecord;
+    return tenant ?? (textOf(this.event.tenant) || (otherwiseTenant ?? 'default'));
   }
 
   text(slot: number): FieldText {

@@ -27,13 +27,19 @@ export function evidenceSql({ tenant, fromMicros, toMicros, group, selections, e
       const column = sqlOf(field);
       if (column !== undefined) conditions.push(`toString(${column}) = ${sqlString(value)}`);
     }
-    const parts = selections.map(conditionOf);
-    const any = parts.length === 1 ? (parts[0] as string) : `(${[...new Set(parts)].join(' OR ')})`;
-    // A part that SQL cannot say may hold for any row. One with thousands of values would be longer than all the rest.
-    if (parts.every((part) => part !== undefined) && parts.length > 0 && any.length <= longestSelection)
-      conditions.push(any);
+    const any = selectionSql(selections);
+    // One with thousands of values would be longer than all the rest.
+    if (any !== undefined && any.length <= longestSelection) conditions.push(any);
   }
   return `SELECT * FROM calls WHERE ${conditions.join(' AND ')} ORDER BY occurred_at LIMIT ${mostRows}`;
+}
+
+/** A condition that holds for every row for which one of the selections does, and for few others; undefined for all. */
+export function selectionSql(selections: readonly Expression[]): string | undefined {
+  const parts = selections.map(conditionOf);
+  // A part that SQL cannot say may hold for any row.
+  if (parts.length === 0 || parts.includes(undefined)) return undefined;
+  return parts.length === 1 ? parts[0] : `(${[...new Set(parts)].join(' OR ')})`;
 }
 
 function sqlTime(micros: number): string {

@@ -85,6 +85,11 @@ export class RuleRun {
     this.lanes = [...lanes.values()];
   }
 
+  /** Micros of the stream's time that a group is remembered after its last record. */
+  get keepMicros(): number {
+    return this.evaluator.keepMicros;
+  }
+
   share(tenant: string): Share {
     let share = this.lastShare;
     if (share !== undefined && share.tenant === tenant) return share;

@@ -6,10 +6,10 @@ import { type Checked, checkCall } from '../../schemas/check.js';
 import { deadToRecord } from '../../schemas/dead.js';
 import type { CallEvent } from '../../schemas/event.js';
 import type { Store } from '../store/store.js';
+import { untilDone } from '../stream/retry.js';
 import type { NewRecord, RecordBatch, StreamRecord, Topic } from '../stream/stream.js';
 import type { IngestorMetrics } from './metrics.js';
 import { RecentIds } from './recent-ids.js';
-import { untilDone } from './retry.js';
 import type { PartitionWriter } from './writer.js';
 
 /** Where a record without the gateway's headers (straight from Kafka) belongs. */

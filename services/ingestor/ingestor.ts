@@ -11,11 +11,11 @@ import { CallsBlock, RecordBlock } from '../../schemas/native.js';
 import { type RecordTable, type RecordTopicName, recordTopicNames, tableFields } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';
 import { ConsumerProgress, type Health, worstHealth } from '../stream/progress.js';
+import { Abandoned, pause, pauseMs, untilDone } from '../stream/retry.js';
 import type { Consumer, RecordBatch, Stream } from '../stream/stream.js';
 import { CallsPartition, type DirectProducers, deadLetterOf, readStoredUpTo, type StoredUpTo } from './calls.js';
 import { type IngestorMetrics, ingestorMetrics, type PartitionLag } from './metrics.js';
 import { RecordPartition, type TopicRow } from './records.js';
-import { Abandoned, pause, pauseMs, untilDone } from './retry.js';
 import { type BlockLimits, PartitionWriter } from './writer.js';
 
 export interface IngestorLimits extends BlockLimits {

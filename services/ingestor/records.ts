@@ -6,10 +6,10 @@
 import type { Checked } from '../../schemas/check.js';
 import { type RecordTopicName, recordTopics } from '../../schemas/tables.js';
 import { type Identity, identityText, type Store } from '../store/store.js';
+import { untilDone } from '../stream/retry.js';
 import type { RecordBatch, StreamRecord } from '../stream/stream.js';
 import { deadLetterOf } from './calls.js';
 import type { IngestorMetrics } from './metrics.js';
-import { untilDone } from './retry.js';
 import type { PartitionWriter } from './writer.js';
 
 export type TopicRow = Readonly<Record<string, unknown>>;

@@ -13,9 +13,9 @@
 import { AuditdError } from '../../schemas/errors.js';
 import type { RecordTable } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';
+import { Abandoned, pause, pauseMs, untilDone } from '../stream/retry.js';
 import type { NewRecord, Stream, StreamRecord, Topic } from '../stream/stream.js';
 import type { IngestorMetrics } from './metrics.js';
-import { Abandoned, pause, pauseMs, untilDone } from './retry.js';
 
 /** A block under construction: a `RecordBlock`. */
 export interface Block<E> {

@@ -1,19 +1,24 @@
 /**
  * `npm run faults -- --seed S --rounds N`: random SIGKILLs of a calling server, of the daemon, of both. The last line
  * is `N rounds: L lost, D duplicated, G gaps`; the exit code is 0 only when all three are 0.
+ *
+ * With `--detector`: SIGKILLs of a detecting process, whose alerts must be those of one that was never killed. The last
+ * line is `N kills: M missing, U unexpected, D different`.
  */
 import { parseArgs } from 'node:util';
+import { killDetectors } from '../detector/kills.js';
 import { runFaults } from './rounds.js';
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     rounds: { type: 'string', default: '100' },
+    detector: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
-  console.log('npm run faults -- [--seed S] [--rounds N]');
+  console.log('npm run faults -- [--detector] [--seed S] [--rounds N]');
   process.exit(0);
 }
 const seed = Number(values.seed);
@@ -23,6 +28,20 @@ if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(rounds) || rounds < 1) 
   process.exit(2);
 }
 console.log(`seed ${seed}`);
+if (values.detector) {
+  const { kills, alerts, repeated, missing, unexpected, different, faults } = await killDetectors({
+    seed,
+    kills: rounds,
+    records: 60_000,
+    progress: console.log,
+  });
+  for (const line of faults) console.log(line);
+  console.log(`${alerts} alert records expected, ${repeated} appended again after a kill, with equal content`);
+  console.log(
+    `${kills} kills: ${missing.length} missing, ${unexpected.length} unexpected, ${different.length} different`,
+  );
+  process.exit(missing.length + unexpected.length + different.length + faults.length === 0 ? 0 : 1);
+}
 const report = await runFaults({ seed, rounds, progress: console.log });
 console.log(
   `${report.answered} calls answered, ${report.stored} stored, ${report.noResponse} of them no_response; SIGKILL of the server ${report.kills.emitter}, of the daemon ${report.kills.daemon}, of both ${report.kills.both}, of none ${report.kills.none}`,

@@ -5,8 +5,8 @@ import type { CallEvent } from '../../schemas/event.js';
 import { CallsPartition, deadLetterOf, type StoredUpTo } from '../../services/ingestor/calls.js';
 import { ingestorMetrics } from '../../services/ingestor/metrics.js';
 import { timeOfId } from '../../services/ingestor/recent-ids.js';
-import { Abandoned } from '../../services/ingestor/retry.js';
 import { PartitionWriter } from '../../services/ingestor/writer.js';
+import { Abandoned } from '../../services/stream/retry.js';
 import type { NewRecord, Stream, StreamRecord } from '../../services/stream/stream.js';
 import { callRecord, idFrom, JsonBlock, MemoryStore } from './memory.js';
 

@@ -5,10 +5,10 @@ import { Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readRows, readStoredUpTo } from '../../services/ingestor/calls.js';
 import { type Ingestor, startIngestor } from '../../services/ingestor/ingestor.js';
-import { pauseMs } from '../../services/ingestor/retry.js';
 import { openChdbStore } from '../../services/store/chdb.js';
 import type { Store } from '../../services/store/store.js';
 import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
+import { pauseMs } from '../../services/stream/retry.js';
 import { callRecord, idFrom, MemoryStore } from './memory.js';
 
 let directory: string;

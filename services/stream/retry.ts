@@ -13,7 +13,7 @@ export function pauseMs(attempt: number, random: () => number = Math.random): nu
   return pause / 2 + (random() * pause) / 2;
 }
 
-/** The work was given up because the ingestor stops or the partition was taken away. */
+/** The work was given up because the process stops or the partition was taken away. */
 export class Abandoned extends Error {}
 
 /** Waits; rejects with Abandoned as soon as the signal is aborted. */
