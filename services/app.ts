@@ -19,6 +19,7 @@ import { supervision } from './app/supervision.js';
 import { packageVersion } from './app/version.js';
 import { gatewayServerOptions } from './gateway/gateway.js';
 import type { Store } from './store/store.js';
+import type { KafkaEvent } from './stream/kafka.js';
 import type { Health } from './stream/progress.js';
 
 export interface RunningApp {
@@ -29,6 +30,9 @@ export interface RunningApp {
   /** Stops taking requests, drains, and gives the directory back. Idempotent. */
   stop(): Promise<void>;
 }
+
+/** Of what happens between this process and the brokers, what somebody should know of. */
+const unusual: ReadonlySet<KafkaEvent['kind']> = new Set(['restarted', 'stuck', 'hole', 'send_retried']);
 
 /** Adds what undoes a step that was done; undoing runs backwards and goes on when a step fails. */
 class Undo {
@@ -103,9 +107,10 @@ async function start(
     labelNames: ['kind'],
     registers: [metrics],
   });
+  const migrates = roles.some(({ name }) => name === 'ingestor');
   let store: Promise<Store> | undefined;
   const openedStore = (): Promise<Store> => {
-    store ??= untilAnswered(configuration, log, () => openStore(configuration, data)).then((opened) => {
+    store ??= untilAnswered(configuration, log, () => openStore(configuration, data, migrates)).then((opened) => {
       undo.add(() => opened.close());
       return opened;
     });
@@ -114,7 +119,11 @@ async function start(
   // The engine's own lock stands behind daemon.json: it is taken before a byte of the stream is touched.
   if (roles.some(({ usesStore }) => usesStore)) await openedStore();
   const stream = await untilAnswered(configuration, log, () =>
-    openStream(configuration, data, log, ({ kind }) => events.inc({ kind })),
+    openStream(configuration, data, log, (event) => {
+      if (event.kind === 'lag') return;
+      events.inc({ kind: event.kind });
+      log[unusual.has(event.kind) ? 'warn' : 'debug']({ event }, `stream: ${event.kind}`);
+    }),
   );
   undo.add(() => stream.close());
   await requireTopics(configuration, stream, [...new Set(roles.flatMap(({ reads, writes }) => [...reads, ...writes]))]);

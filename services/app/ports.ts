@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Configuration } from '../../schemas/configuration.js';
 import { AuditdError } from '../../schemas/errors.js';
-import type { Retention } from '../store/statements.js';
+import type { ClickHouseStoreOptions } from '../store/clickhouse.js';
 import type { QueryLimits, Store } from '../store/store.js';
 import type { KafkaEvent, KafkaStreamOptions } from '../stream/kafka.js';
 import { openLocalStream } from '../stream/local.js';
@@ -18,12 +18,11 @@ const storeWaitMs = 10_000;
 const storePollMs = 100;
 
 type ClickHouseSection = NonNullable<Configuration['store']['clickhouse']>;
-
-type KafkaConfiguration = NonNullable<Configuration['stream']['kafka']>;
+export type KafkaSection = NonNullable<Configuration['stream']['kafka']>;
 
 /** The options of the adapter that the section stream.kafka asks for. */
 export function kafkaOptions(
-  section: KafkaConfiguration,
+  section: KafkaSection,
   log: Logger,
   observe?: (event: KafkaEvent) => void,
 ): KafkaStreamOptions {
@@ -37,12 +36,13 @@ export function kafkaOptions(
     sessionTimeoutMs: section.session_timeout_ms,
     ssl: ssl?.enabled === true ? pemTexts(ssl) : false,
     ...(sasl === undefined ? {} : { sasl }),
-    log: (level, message, details) => log[level]({ kafka: details }, message),
+    // Whatever matters of it comes as an error or an event of ours too, with the way to mend it.
+    log: (_level, message, details) => log.debug({ kafka: details }, message),
     ...(observe === undefined ? {} : { observe }),
   };
 }
 
-function pemTexts(ssl: NonNullable<KafkaConfiguration['ssl']>): { ca?: string; cert?: string; key?: string } {
+function pemTexts(ssl: NonNullable<KafkaSection['ssl']>): { ca?: string; cert?: string; key?: string } {
   const { ca, cert, key } = ssl;
   return {
     ...(ca === undefined ? {} : { ca }),
@@ -51,14 +51,14 @@ function pemTexts(ssl: NonNullable<KafkaConfiguration['ssl']>): { ca?: string; c
   };
 }
 
-function saslOptions(sasl: KafkaConfiguration['sasl']): KafkaStreamOptions['sasl'] {
+function saslOptions(sasl: KafkaSection['sasl']): KafkaStreamOptions['sasl'] {
   if (sasl === undefined) return undefined;
   const { mechanism, username = '', password = '' } = sasl;
   if (mechanism !== 'oauthbearer') return { mechanism, username, password } as KafkaStreamOptions['sasl'];
   return { mechanism, oauthBearerProvider: async () => ({ value: await bearerToken(sasl) }) };
 }
 
-async function bearerToken(sasl: NonNullable<KafkaConfiguration['sasl']>): Promise<string> {
+async function bearerToken(sasl: NonNullable<KafkaSection['sasl']>): Promise<string> {
   if (sasl.token_file !== undefined) return (await readFile(sasl.token_file, 'utf8')).trim();
   return clientCredentialsToken({
     endpoint: sasl.token_endpoint!,
@@ -141,33 +141,16 @@ export function queryLimits(configuration: Configuration): QueryLimits {
   return { timeMs: time_ms, memoryBytes: memory_bytes, resultRows: result_rows, resultBytes: result_bytes };
 }
 
-/** Opens the store and brings its tables up to date; waits while another process has the embedded one. */
-export async function openStore(configuration: Configuration, data: string): Promise<Store> {
-  const { retention_days, body_retention_days, clickhouse } = configuration.store;
-  const retention = { retentionDays: retention_days, bodyRetentionDays: body_retention_days };
-  if (clickhouse !== undefined) return prepared(await openClickHouse(clickhouse, retention));
-  const options = { directory: join(data, 'store'), ...retention };
-  // A cluster's image has no engine in it: it is looked for only where it is used.
-  const { openChdbStore, storeHolder } = await import('../store/chdb.js');
-  const endsAtMs = Date.now() + storeWaitMs;
-  let store: Store;
-  for (;;) {
-    // The engine writes to standard error when it finds its lock taken, so it does not try as long as that is known.
-    while (storeHolder(options.directory) !== undefined && Date.now() < endsAtMs) await delay(storePollMs);
-    try {
-      store = await openChdbStore(options);
-      break;
-    } catch (error) {
-      const held = error instanceof AuditdError && error.code === 'data_directory_held';
-      if (!held || Date.now() >= endsAtMs) throw error;
-    }
-  }
-  return prepared(store);
-}
-
-async function prepared(store: Store): Promise<Store> {
+/**
+ * Opens the store: a ClickHouse server, or the engine in process, which is waited for while another process has it.
+ * `migrate` brings its tables up to date; who only reads leaves that to the ingestors.
+ * @throws AuditdError of the adapter.
+ */
+export async function openStore(configuration: Configuration, data: string, migrate = true): Promise<Store> {
+  const { clickhouse } = configuration.store;
+  const store = clickhouse === undefined ? await openEngine(configuration, data) : await openServer(configuration);
   try {
-    await store.migrate();
+    if (migrate) await store.migrate();
     return store;
   } catch (error) {
     await store.close();
@@ -175,16 +158,44 @@ async function prepared(store: Store): Promise<Store> {
   }
 }
 
-async function openClickHouse(section: ClickHouseSection, retention: Retention): Promise<Store> {
-  const { openClickHouseStore } = await import('../store/clickhouse.js');
+/** The options of the adapter that the section store.clickhouse asks for. */
+export function clickhouseOptions(section: ClickHouseSection, store: Configuration['store']): ClickHouseStoreOptions {
   const { url, username, password, database, cluster, ssl } = section;
-  return openClickHouseStore({
+  return {
     url,
     username,
     database,
+    retentionDays: store.retention_days,
+    bodyRetentionDays: store.body_retention_days,
     ...(password === undefined ? {} : { password }),
     ...(cluster === undefined ? {} : { cluster }),
     ...(ssl?.enabled === true ? { tls: pemTexts(ssl) } : {}),
-    ...retention,
-  });
+  };
+}
+
+async function openServer(configuration: Configuration): Promise<Store> {
+  const { openClickHouseStore } = await import('../store/clickhouse.js');
+  return openClickHouseStore(clickhouseOptions(configuration.store.clickhouse!, configuration.store));
+}
+
+async function openEngine(configuration: Configuration, data: string): Promise<Store> {
+  const { retention_days, body_retention_days } = configuration.store;
+  const options = {
+    directory: join(data, 'store'),
+    retentionDays: retention_days,
+    bodyRetentionDays: body_retention_days,
+  };
+  // A cluster's image has no engine in it: it is looked for only where it is used.
+  const { openChdbStore, storeHolder } = await import('../store/chdb.js');
+  const endsAtMs = Date.now() + storeWaitMs;
+  for (;;) {
+    // The engine writes to standard error when it finds its lock taken, so it does not try as long as that is known.
+    while (storeHolder(options.directory) !== undefined && Date.now() < endsAtMs) await delay(storePollMs);
+    try {
+      return await openChdbStore(options);
+    } catch (error) {
+      const held = error instanceof AuditdError && error.code === 'data_directory_held';
+      if (!held || Date.now() >= endsAtMs) throw error;
+    }
+  }
 }

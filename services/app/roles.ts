@@ -54,6 +54,8 @@ export interface Role {
   readonly writes: readonly Topic[];
   /** Consumer group; a role without one reads by itself. */
   readonly group?: string;
+  /** Groups of other roles whose progress it tells, with their topics. */
+  readonly watches?: Readonly<Record<string, readonly Topic[]>>;
   readonly usesStore: boolean;
   start(context: RoleContext): Promise<RunningRole>;
 }
@@ -93,6 +95,7 @@ export const roles: readonly Role[] = [
     summary: 'answers SQL, tail and status over HTTP',
     reads: ['calls'],
     writes: [],
+    watches: { ingestor: ['calls'] },
     usesStore: true,
     start: async (context) => (await import('./roles/query.js')).start(context),
   },

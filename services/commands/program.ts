@@ -4,11 +4,13 @@ import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
 import { addDead } from './dead.js';
 import { addDemo } from './demo/demo.js';
+import { addDoctor } from './doctor.js';
 import { addDown } from './down.js';
 import { addKeys } from './keys.js';
 import { addQuery } from './query.js';
 import { addStatus } from './status.js';
 import { addTail } from './tail.js';
+import { addTopics } from './topics.js';
 import { addRoleCommands, addUp } from './up.js';
 import { addWrap } from './wrap.js';
 
@@ -40,6 +42,8 @@ use. wrap leaves with the code of the server that it runs.`,
     addConfig,
     addDemo,
     addRoleCommands,
+    addTopics,
+    addDoctor,
     addCompletion,
   ])
     add(program);

@@ -5,6 +5,7 @@ import { AuditdError } from '../../schemas/errors.js';
 import { compressionTypes, type KafkaCompression, registerCodecs } from './kafka-codecs.js';
 import { KafkaConsumer, type KafkaConsumerEvent } from './kafka-consumer.js';
 import { hasType, kafkaError } from './kafka-errors.js';
+import { aloneGroupPrefix, groupName, topicName } from './kafka-names.js';
 import { KafkaProducer } from './kafka-producer.js';
 import { partitionOfKey } from './partitioner.js';
 import type { Consumer, ConsumerOptions, NewRecord, PartitionState, Position, Stream, Topic } from './stream.js';
@@ -113,7 +114,10 @@ class KafkaStream implements Stream {
   async consume(options: ConsumerOptions): Promise<Consumer> {
     await this.partitionCount(options.topic);
     // Consuming alone needs a group too in kafkajs: one of its own, deleted at the end.
-    const group = this.prefixed(options.group ?? `${this.options.clientId}-alone-${randomUUID()}`);
+    const group =
+      options.group === undefined
+        ? `${aloneGroupPrefix(this.prefix, this.options.clientId)}${randomUUID()}`
+        : groupName(this.prefix, options.group, options.topic);
     const consumer = new KafkaConsumer(options, {
       kafka: this.kafka,
       admin: this.admin,
@@ -139,7 +143,7 @@ class KafkaStream implements Stream {
 
   async committed(topic: Topic, group: string): Promise<Map<number, number>> {
     const answer = await this.ask(topic, () =>
-      this.admin.fetchOffsets({ groupId: this.prefixed(group), topics: [this.name(topic)] }),
+      this.admin.fetchOffsets({ groupId: groupName(this.prefix, group, topic), topics: [this.name(topic)] }),
     );
     const known = (answer[0]?.partitions ?? []).filter(({ offset }) => Number(offset) >= 0);
     return new Map(known.map(({ partition, offset }) => [partition, Number(offset)]));
@@ -157,11 +161,11 @@ class KafkaStream implements Stream {
   }
 
   private name(topic: Topic): string {
-    return this.prefixed(topic);
+    return topicName(this.prefix, topic);
   }
 
-  private prefixed(name: string): string {
-    return `${this.options.topicPrefix ?? ''}${name}`;
+  private get prefix(): string {
+    return this.options.topicPrefix ?? '';
   }
 
   private async partitionCount(topic: Topic): Promise<number> {

@@ -38,6 +38,8 @@ export interface BrokerOptions {
     readonly keyPem: string;
     readonly certificatePem: string;
     readonly users: Record<string, string>;
+    /** Users may only do what ACLs say; who comes by the plain listener may do everything. */
+    readonly authorize?: boolean;
   };
 }
 
@@ -71,6 +73,11 @@ listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.secu
 listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required ${plainUsers.join(' ')};
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+`;
+    if (options.secure.authorize === true)
+      properties += `
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 `;
     for (const [name, password] of Object.entries(users)) {
       for (const mechanism of ['SCRAM-SHA-256', 'SCRAM-SHA-512']) {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { kafkaClient, openKafkaStream } from '../../services/stream/kafka.js';
-import { checkTopics, createTopics, requireTopics } from '../../services/stream/kafka-topics.js';
+import { checkTopics, createTopics } from '../../services/stream/kafka-topics.js';
 import { topics } from '../../services/stream/stream.js';
 import { type Broker, namedBrokers, startBroker } from '../kafka/broker.js';
 import { makeCertificates } from '../kafka/certificates.js';
@@ -124,12 +124,11 @@ describe.skipIf(namedBrokers() !== undefined)(
       await stream.close();
     });
 
-    test('topics are created once, compared with the plan, and too few partitions are one clear error', async () => {
+    test('topics are created once and compared with the plan', async () => {
       const admin = kafkaClient({ brokers: broker.brokers, clientId: 'topics' }).admin();
       await admin.connect();
       const plan = { partitions: 3, replicationFactor: 1, retentionMs: 3_600_000, topicPrefix: `${topicPrefix}plan.` };
       expect((await checkTopics(admin, plan)).map(({ problem }) => problem)).toEqual(topics.map(() => 'missing'));
-      await expect(requireTopics(admin, plan)).rejects.toMatchObject({ code: 'kafka_topic_missing' });
       expect(await createTopics(admin, plan)).toEqual(topics.map((topic) => `${plan.topicPrefix}${topic}`));
       expect(await createTopics(admin, plan)).toEqual([]);
       expect(await checkTopics(admin, plan)).toEqual([]);
@@ -137,7 +136,6 @@ describe.skipIf(namedBrokers() !== undefined)(
       const findings = await checkTopics(admin, more);
       expect(findings.filter(({ problem }) => problem === 'partitions')).toHaveLength(1);
       expect(findings.filter(({ problem }) => problem === 'configuration')).toHaveLength(topics.length);
-      await expect(requireTopics(admin, more)).rejects.toMatchObject({ code: 'kafka_partitions_too_few' });
       await admin.disconnect();
     });
   },
