@@ -86,6 +86,7 @@ function exactly(expression: Expression): boolean {
 function testOf(field: FieldReference, test: Test): string | undefined {
   const column = sqlOf(field);
   if (column === undefined) return undefined;
+  if (field.path !== undefined && field.root !== 'attributes') return insideTest(field, test);
   if (field.kind === 'list' && test.kind !== 'exists')
     return `arrayExists(x -> ${textTest('x', test) ?? '1'}, ${column})`;
   if (test.kind === 'exists') {
@@ -103,6 +104,17 @@ function testOf(field: FieldReference, test: Test): string | undefined {
   }
   const text = field.kind === 'name' || field.kind === 'text' || field.kind === 'body' || field.kind === 'map';
   return textTest(text || field.path !== undefined ? column : `ifNull(toString(${column}), '')`, test);
+}
+
+/** A value inside a JSON body: its text, or the texts of a list's items, of which one is enough. */
+function insideTest({ root, path = [] }: FieldReference, test: Test): string | undefined {
+  // ClickHouse counts a list's items from 1.
+  const steps = path.map((step) => (/^\d+$/.test(step) ? String(Number(step) + 1) : sqlString(step)));
+  const place = [root, ...steps].join(', ');
+  const items = `if(JSONType(${place}) = 'Array', JSONExtractArrayRaw(${place}), [JSONExtractRaw(${place})])`;
+  const text = `multiIf(startsWith(x, '"'), JSONExtractString(x), x = 'null', '', x)`;
+  const condition = test.kind === 'exists' ? `${text} ${test.expected ? '!=' : '='} ''` : textTest(text, test);
+  return condition === undefined ? undefined : `arrayExists(x -> ${condition}, ${items})`;
 }
 
 function fieldTest(left: string, right: string, { how, cased }: Extract<Test, { kind: 'field' }>): string {
@@ -136,8 +148,11 @@ function textTest(column: string, test: Test): string | undefined {
       const flags = `${test.flags}${test.flags.includes('s') ? '' : '-s'}`;
       return `match(${column}, ${sqlString(`(?${flags})${test.pattern}`)})`;
     }
-    case 'cidr':
-      return `if(isIPv4String(${column}) OR isIPv6String(${column}), isIPAddressInRange(${column}, ${sqlString(test.network)}), 0)`;
+    case 'cidr': {
+      // The function throws for what is no address, and is asked for values of other rows as well.
+      const valid = `(isIPv4String(${column}) OR isIPv6String(${column}))`;
+      return `(${valid} AND isIPAddressInRange(if(${valid}, ${column}, '::'), ${sqlString(test.network)}))`;
+    }
     case 'number':
       return `ifNull(toFloat64OrNull(${column}) ${operators[test.comparison]} ${test.value}, 0)`;
     case 'exists':
