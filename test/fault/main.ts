@@ -43,8 +43,10 @@ if (values.detector) {
   process.exit(missing.length + unexpected.length + different.length + faults.length === 0 ? 0 : 1);
 }
 const report = await runFaults({ seed, rounds, progress: console.log });
+const { kills } = report;
+console.log(`${report.answered} calls answered, ${report.stored} stored, ${report.noResponse} of them no_response`);
 console.log(
-  `${report.answered} calls answered, ${report.stored} stored, ${report.noResponse} of them no_response; SIGKILL of the server ${report.kills.emitter}, of the daemon ${report.kills.daemon}, of both ${report.kills.both}, of none ${report.kills.none}`,
+  `SIGKILL of the emitter's process ${kills.emitter}, of the daemon ${kills.daemon}, of both ${kills.both}, of none ${kills.none}; of a starting daemon ${report.killedStarts}; wrap was the emitter in ${report.wrapped}`,
 );
 console.log(`${report.rounds} rounds: ${report.lost} lost, ${report.duplicated} duplicated, ${report.gaps} gaps`);
 process.exit(report.lost + report.duplicated + report.gaps === 0 ? 0 : 1);

@@ -1,18 +1,22 @@
 /**
- * Random faults on one machine: a calling server (emitter in its process) and the daemon, either or both killed with
- * SIGKILL at a random moment, round after round on one data directory. After each round the daemon is running again,
- * every spool has been delivered, and the table is held against what was answered:
+ * Random faults on one machine: a server that is called (the emitter in its process, or `wrap` before it) and the
+ * daemon, either or both killed with SIGKILL at a random moment, round after round on one data directory; sometimes the
+ * daemon is killed again while it starts. After each round the daemon runs again, every spool has been delivered, and
+ * the table is held against what was answered:
  *
- * - lost: calls that were answered and have no row,
+ * - lost: calls that were answered and have no row that says so,
  * - duplicated: rows beyond one for a call or an event id,
  * - gaps: numbers missing from a producer's sequence.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { seededRandom } from './random.js';
+import { join } from 'node:path';
+import { seededRandom } from '../traffic.js';
+import { Daemon, ended, startScript } from './daemon.js';
+
+const faults = ['emitter', 'daemon', 'both', 'none'] as const;
+type Fault = (typeof faults)[number];
 
 export interface FaultReport {
   rounds: number;
@@ -22,7 +26,11 @@ export interface FaultReport {
   answered: number;
   stored: number;
   noResponse: number;
-  kills: { emitter: number; daemon: number; both: number; none: number };
+  kills: Record<Fault, number>;
+  /** Daemons that were killed in the middle of their start. */
+  killedStarts: number;
+  /** Rounds in which `wrap` was the emitter. */
+  wrapped: number;
 }
 
 export interface FaultOptions {
@@ -32,52 +40,101 @@ export interface FaultOptions {
   readonly progress?: (line: string) => void;
 }
 
-const root = resolve(import.meta.dirname, '..', '..');
-const tsx = ['--import', 'tsx'];
-/** Longest wait for spools to drain and rows to appear after a round; the usual time is one to two seconds. */
-const settleTimeoutMs = 60_000;
-
-function start(script: string, args: readonly string[], data: string): ChildProcess {
-  return spawn(process.execPath, [...tsx, join(root, script), ...args], {
-    cwd: root,
-    env: { ...process.env, MCP_AUDITD_DATA: data },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+interface Round {
+  readonly fault: Fault;
+  readonly isWrapped: boolean;
+  readonly firstCall: number;
+  readonly most: number;
+  readonly inFlight: number;
+  /** The kill comes so many milliseconds after so many answers. */
+  readonly afterCalls: number;
+  readonly afterMs: number;
+  /** Milliseconds that a start of the daemon lives before the one that stays; undefined: it is not killed. */
+  readonly startLifeMs: number | undefined;
 }
 
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+/** A process takes most of a second to load from its sources, so kills of a start are spread over its whole length. */
+const startLengthMs = 2_000;
+
+function draw(random: () => number, firstCall: number): Round {
+  const isWrapped = random() < 0.3;
+  // Through two more processes calls are slower; a round is to last about as long.
+  const most = 200 + Math.floor(random() * (isWrapped ? 1_500 : 5_000));
+  const choice = random();
+  return {
+    fault: choice < 0.35 ? 'emitter' : choice < 0.65 ? 'daemon' : choice < 0.95 ? 'both' : 'none',
+    isWrapped,
+    firstCall,
+    most,
+    inFlight: 1 + Math.floor(random() * 32),
+    afterCalls: Math.floor(random() * most),
+    afterMs: random() * 60,
+    startLifeMs: random() < 0.3 ? random() * startLengthMs : undefined,
+  };
 }
 
-/** The daemon's address and the reader's key, once it answers. */
-async function whenReady(
-  data: string,
-  child: ChildProcess,
-  stderr: () => string,
-): Promise<{ url: string; key: string }> {
-  const deadline = Date.now() + settleTimeoutMs;
-  while (Date.now() < deadline) {
-    if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}: ${stderr()}`);
-    if (existsSync(join(data, 'daemon.json'))) {
-      try {
-        const { url, pid } = JSON.parse(readFileSync(join(data, 'daemon.json'), 'utf8')) as {
-          url?: string;
-          pid: number;
-        };
-        if (pid === child.pid && url !== undefined && (await fetch(`${url}/readyz`)).ok)
-          return { url, key: readFileSync(join(data, 'keys', 'reader.key'), 'utf8').trim() };
-      } catch {
-        // Half-written file or a port that does not listen yet: look again.
+/** Runs the caller of one round, and the kills; resolves to the numbers of the calls that were answered. */
+async function play(round: Round, daemon: Daemon, data: string): Promise<Set<number>> {
+  const { fault, firstCall, most, inFlight } = round;
+  const script = round.isWrapped ? 'test/fault/calling-client.ts' : 'test/fault/calling-server.ts';
+  const { child, errors } = startScript(script, [firstCall, most, inFlight].map(String), data);
+  const answered = new Set<number>();
+  let emitterPid = 0;
+  let rest = '';
+  const outputEnded = once(child.stdout!, 'end');
+  await new Promise<void>((resolve) => {
+    child.stdout!.on('data', (chunk: Buffer) => {
+      const lines = (rest + chunk.toString()).split('\n');
+      rest = lines.pop()!;
+      for (const line of lines) {
+        if (line.startsWith('emitter ')) emitterPid = Number(line.slice('emitter '.length));
+        else answered.add(Number(line));
       }
+      if (answered.size >= round.afterCalls) resolve();
+    });
+    child.stdout!.on('end', resolve);
+  });
+  await new Promise((resolve) => setTimeout(resolve, round.afterMs));
+  // A caller that was quicker than the kill has ended well, and its pid may be another's by now.
+  const isKilled = (fault === 'emitter' || fault === 'both') && child.exitCode === null && emitterPid !== 0;
+  if (isKilled) {
+    try {
+      process.kill(emitterPid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`the daemon was not ready in ${settleTimeoutMs} ms: ${stderr()}`);
+  if (fault === 'daemon' || fault === 'both') await daemon.end('SIGKILL');
+  await Promise.all([outputEnded, ended(child)]);
+  if (!isKilled && child.exitCode !== 0)
+    throw new Error(`the server was harmed: its caller ended with ${child.exitCode ?? child.signalCode}: ${errors()}`);
+  return answered;
+}
+
+/** Holds the rows of one round's calls against what was answered, and adds what is found to the report. */
+async function hold(round: Round, answered: ReadonlySet<number>, daemon: Daemon, report: FaultReport): Promise<string> {
+  const { firstCall, most } = round;
+  const rows = await daemon.sql<{ n: number; times: number; outcome: string }>(
+    `SELECT toUInt32(JSONExtractUInt(arguments, 'n')) AS n, toUInt32(count()) AS times, any(outcome) AS outcome
+     FROM calls WHERE tool_name = 'echo' AND n BETWEEN ${firstCall} AND ${firstCall + most - 1}
+     GROUP BY n LIMIT 1000000`,
+  );
+  const outcomes = new Map(rows.map(({ n, outcome }) => [n, outcome]));
+  const lost = [...answered].filter((n) => outcomes.get(n) !== 'success').length;
+  const duplicated = rows.reduce((sum, { times }) => sum + times - 1, 0);
+  report.rounds++;
+  report.lost += lost;
+  report.duplicated += duplicated;
+  report.answered += answered.size;
+  report.stored += rows.length;
+  report.noResponse += rows.filter(({ outcome }) => outcome === 'no_response').length;
+  return `${answered.size} answered, ${rows.length} stored, ${lost} lost, ${duplicated} duplicated`;
 }
 
 export async function runFaults(options: FaultOptions): Promise<FaultReport> {
   const random = seededRandom(options.seed);
   const data = mkdtempSync(join(tmpdir(), 'mcp-auditd-faults-'));
+  const daemon = new Daemon(data);
   const report: FaultReport = {
     rounds: 0,
     lost: 0,
@@ -87,124 +144,40 @@ export async function runFaults(options: FaultOptions): Promise<FaultReport> {
     stored: 0,
     noResponse: 0,
     kills: { emitter: 0, daemon: 0, both: 0, none: 0 },
+    killedStarts: 0,
+    wrapped: 0,
   };
-  let daemon: ChildProcess | undefined;
-  let daemonErrors = '';
-  let address = { url: '', key: '' };
-  async function up(): Promise<void> {
-    daemonErrors = '';
-    const child = start('services/cli.ts', ['up', '--listen', '127.0.0.1:0'], data);
-    child.stdout!.resume();
-    child.stderr!.on('data', (chunk: Buffer) => {
-      daemonErrors = (daemonErrors + chunk.toString()).slice(-20_000);
-    });
-    daemon = child;
-    address = await whenReady(data, child, () => daemonErrors);
-  }
-  async function sql<T>(text: string): Promise<T[]> {
-    const response = await fetch(`${address.url}/v1/query`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${address.key}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ sql: text, format: 'JSONEachRow' }),
-    });
-    const body = await response.text();
-    if (!response.ok) throw new Error(`query answered ${response.status}: ${body}`);
-    return body
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as T);
-  }
   try {
-    await up();
+    await daemon.up();
     let firstCall = 1;
-    for (let round = 0; round < options.rounds; round++) {
-      const most = 200 + Math.floor(random() * 5_000);
-      const inFlight = 1 + Math.floor(random() * 32);
-      const afterCalls = Math.floor(random() * most);
-      const afterMs = random() * 60;
-      const choice = random();
-      const fault = choice < 0.35 ? 'emitter' : choice < 0.65 ? 'daemon' : choice < 0.95 ? 'both' : 'none';
-      report.kills[fault]++;
-
-      const caller = start('test/fault/calling-server.ts', [String(firstCall), String(most), String(inFlight)], data);
-      const answered = new Set<number>();
-      let callerErrors = '';
-      caller.stderr!.on('data', (chunk: Buffer) => {
-        callerErrors = (callerErrors + chunk.toString()).slice(-20_000);
-      });
-      let rest = '';
-      const outputEnded = once(caller.stdout!, 'end');
-      const moment = new Promise<void>((resolve) => {
-        caller.stdout!.on('data', (chunk: Buffer) => {
-          const lines = (rest + chunk.toString()).split('\n');
-          rest = lines.pop()!;
-          for (const line of lines) answered.add(Number(line));
-          if (answered.size >= afterCalls) resolve();
-        });
-        caller.stdout!.on('end', resolve);
-      });
-      await moment;
-      await new Promise((resolve) => setTimeout(resolve, afterMs));
-      if (fault === 'emitter' || fault === 'both') caller.kill('SIGKILL');
-      if (fault === 'daemon' || fault === 'both') daemon!.kill('SIGKILL');
-      await Promise.all([outputEnded, ended(caller)]);
-      if (fault === 'emitter' || fault === 'both' ? false : caller.exitCode !== 0)
-        throw new Error(
-          `the server was harmed: it ended with ${caller.exitCode ?? caller.signalCode}: ${callerErrors}`,
-        );
-      if (fault === 'daemon' || fault === 'both') {
-        await ended(daemon!);
-        await up();
+    for (let index = 1; index <= options.rounds; index++) {
+      const round = draw(random, firstCall);
+      firstCall += round.most;
+      report.kills[round.fault]++;
+      if (round.isWrapped) report.wrapped++;
+      const answered = await play(round, daemon, data);
+      if (round.fault === 'daemon' || round.fault === 'both') {
+        if (round.startLifeMs !== undefined) {
+          report.killedStarts++;
+          await daemon.dieStarting(round.startLifeMs);
+        }
+        await daemon.up();
       }
-
-      const lastCall = firstCall + most - 1;
-      await settled(data, address);
-      const range = `tool_name = 'echo' AND JSONExtractUInt(arguments, 'n') BETWEEN ${firstCall} AND ${lastCall}`;
-      const rows = await sql<{ n: number; times: number; outcome: string }>(
-        `SELECT toUInt32(JSONExtractUInt(arguments, 'n')) AS n, toUInt32(count()) AS times, any(outcome) AS outcome FROM calls WHERE ${range} GROUP BY n LIMIT 1000000`,
-      );
-      const stored = new Set(rows.map((row) => row.n));
-      const lost = [...answered].filter((n) => !stored.has(n)).length;
-      const duplicated = rows.reduce((sum, row) => sum + row.times - 1, 0);
-      report.rounds++;
-      report.lost += lost;
-      report.duplicated += duplicated;
-      report.answered += answered.size;
-      report.stored += stored.size;
-      report.noResponse += rows.filter((row) => row.outcome === 'no_response').length;
-      options.progress?.(
-        `round ${round + 1}: SIGKILL of ${fault}, ${answered.size} answered, ${stored.size} stored, ${lost} lost, ${duplicated} duplicated`,
-      );
-      firstCall = lastCall + 1;
+      await daemon.settled();
+      const found = await hold(round, answered, daemon, report);
+      options.progress?.(`round ${index}: SIGKILL of ${round.fault}${round.isWrapped ? ' (wrap)' : ''}, ${found}`);
     }
-    const [ids] = await sql<{ extra: number }>('SELECT toUInt32(count() - uniqExact(event_id)) AS extra FROM calls');
+    const [ids] = await daemon.sql<{ extra: number }>(
+      'SELECT toUInt32(count() - uniqExact(event_id)) AS extra FROM calls',
+    );
     report.duplicated += ids!.extra;
-    const [gaps] = await sql<{ gaps: number }>(
+    const [gaps] = await daemon.sql<{ gaps: number }>(
       'SELECT toUInt32(sum(last - held)) AS gaps FROM (SELECT producer_id, max(producer_sequence) AS last, uniqExact(producer_sequence) AS held FROM calls GROUP BY producer_id)',
     );
     report.gaps = gaps!.gaps;
     return report;
   } finally {
-    daemon?.kill('SIGTERM');
-    if (daemon !== undefined) await ended(daemon);
+    await daemon.end('SIGTERM');
     rmSync(data, { recursive: true, force: true });
   }
-}
-
-/** Waits until no spool is left and the ingestor has read everything that the stream holds. */
-async function settled(data: string, address: { url: string; key: string }): Promise<void> {
-  const deadline = Date.now() + settleTimeoutMs;
-  let last: unknown;
-  while (Date.now() < deadline) {
-    const spool = join(data, 'spool');
-    const producers = existsSync(spool)
-      ? readdirSync(spool, { withFileTypes: true }).filter((entry) => entry.isDirectory()).length
-      : 0;
-    const response = await fetch(`${address.url}/v1/status`, { headers: { authorization: `Bearer ${address.key}` } });
-    const status = (await response.json()) as { ingestor?: { lag: number } };
-    last = { producers, status };
-    if (producers === 0 && status.ingestor?.lag === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`not settled in ${settleTimeoutMs} ms: ${JSON.stringify(last)}`);
 }

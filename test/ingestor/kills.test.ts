@@ -9,7 +9,7 @@ import { readRows } from '../../services/ingestor/calls.js';
 import { listDead, replayDead, showDead } from '../../services/ingestor/dead.js';
 import { openChdbStore } from '../../services/store/chdb.js';
 import { openLocalStream } from '../../services/stream/local.js';
-import { seededRandom } from '../fault/random.js';
+import { seededRandom } from '../traffic.js';
 
 let directory: string;
 beforeEach(() => {

@@ -1,0 +1,27 @@
+/** A real client of a stdio server that `wrap` audits; the emitter's process is that of `wrap`. */
+import { writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { callAll, callingOptions } from './calling.js';
+
+const script = (path: string): string[] => ['--import', 'tsx', join(import.meta.dirname, path)];
+const transport = new StdioClientTransport({
+  command: process.execPath,
+  args: [...script('../../services/cli.ts'), 'wrap', '--', process.execPath, ...script('stdio-server.ts')],
+  env: { ...process.env } as Record<string, string>,
+});
+const client = new Client({ name: 'fault-client', version: '1.0.0' });
+await client.connect(transport);
+writeSync(1, `emitter ${transport.pid}\n`);
+let isCut = false;
+client.onclose = () => {
+  isCut = true;
+};
+try {
+  await callAll(client, callingOptions());
+} catch (error) {
+  // The kill of the emitter's process cuts the connection; anything else is a fault of ours.
+  if (!isCut) throw error;
+}
+await client.close();
