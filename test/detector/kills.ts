@@ -10,7 +10,7 @@ import { streamMicros } from '../../services/detector/event-reader.js';
 import { replay } from '../../services/detector/replay.js';
 import { openLocalStream } from '../../services/stream/local.js';
 import type { StreamRecord, Topic } from '../../services/stream/stream.js';
-import { seededRandom } from '../fault/random.js';
+import { seededRandom } from '../traffic.js';
 import { rulesOf } from './rules.js';
 import { traffic, trafficRules } from './traffic.js';
 
