@@ -26,20 +26,29 @@ export interface ActorRequest {
  */
 export type ActorSource = ((request: ActorRequest) => Actor | string | undefined) | { readonly env: string };
 
-const nobody: Actor = Object.freeze({ id: '', type: 'unknown', verified: false });
+export const nobody: Actor = Object.freeze({ id: '', type: 'unknown', verified: false });
 
-/**
- * Finds the actor of one request.
- * @throws whatever the operator's function throws, and TypeError when it returns another shape; the caller counts it.
- */
-export function actorOf(
-  source: ActorSource | undefined,
-  context: MessageContext,
-  message: unknown,
-  sessionId: string,
-  stdio: boolean,
-): Actor {
-  if (typeof source === 'function') {
+/** Finds the actors of one connection's requests. */
+export class Actors {
+  readonly #source: ActorSource | undefined;
+  /** Who it is when a request does not say: read once, as an environment does not change. */
+  readonly #otherwise: Actor;
+
+  constructor(source: ActorSource | undefined, stdio: boolean) {
+    this.#source = source;
+    const fromEnvironment = process.env[typeof source === 'object' ? source.env : 'MCP_AUDITD_ACTOR'];
+    if (fromEnvironment) this.#otherwise = claimed(fromEnvironment, 'unknown');
+    else this.#otherwise = stdio && source === undefined ? operatingUser() : nobody;
+  }
+
+  /**
+   * The actor of one request.
+   * @throws whatever the operator's function throws, and TypeError when it returns another shape; the caller counts it.
+   */
+  of(context: MessageContext, message: unknown, sessionId: string): Actor {
+    const source = this.#source;
+    if (source === undefined) return authenticated(context.authInfo) ?? this.#otherwise;
+    if (typeof source !== 'function') return this.#otherwise;
     const { authInfo, headers } = context;
     const actor = source({ authInfo, headers, message, sessionId, env: process.env });
     if (actor === undefined) return nobody;
@@ -47,11 +56,6 @@ export function actorOf(
     if (isObject(actor) && typeof actor.id === 'string') return actor as unknown as Actor;
     throw new TypeError('actor must return {id, type?, verified?}, text or undefined (and no promise)');
   }
-  if (source !== undefined) return claimed(process.env[source.env] ?? '', 'unknown');
-  return (
-    authenticated(context.authInfo) ??
-    (process.env.MCP_AUDITD_ACTOR ? claimed(process.env.MCP_AUDITD_ACTOR, 'unknown') : stdio ? operatingUser() : nobody)
-  );
 }
 
 /** The OAuth client id of `authInfo`, or ''. */

@@ -1,12 +1,12 @@
 import { appendFileSync, statSync } from 'node:fs';
 import { complainOnce } from './complaints.js';
-import type { Sink } from './sink.js';
+import type { EventText, Sink } from './sink.js';
 import type { Batch, Source } from './spool.js';
 
 /** The gateway names at most 1,000 refused lines of a request, so no batch has more. */
 const maxBatchLines = 1000;
 /** 1,000 events of the usual size; the gateway takes 32 times as much. */
-const maxBatchBytes = 768 * 1024;
+export const maxBatchBytes = 768 * 1024;
 /** First wait after a failure; it doubles up to the longest, so a gateway that comes back is found within 5 s. */
 const firstRetryMs = 250;
 const longestRetryMs = 5000;
@@ -23,7 +23,7 @@ export interface DeliveryOptions {
 /** A batch under way: the parts of it that were not answered yet, next one last. */
 interface Work {
   readonly batch: Batch;
-  readonly parts: (readonly Buffer[])[];
+  readonly parts: (readonly EventText[])[];
 }
 
 /**
@@ -47,6 +47,7 @@ export class Delivery {
   #notified = false;
   #work: Work | undefined;
   #failures = 0;
+  #isHurrying = false;
 
   constructor(source: Source, sink: Sink, options: DeliveryOptions) {
     this.#source = source;
@@ -54,10 +55,14 @@ export class Delivery {
     this.#options = options;
   }
 
-  /** There is a new event. */
-  notify(): void {
+  /** There is a new event; with `isBatchFull`, nothing is won by waiting for more. */
+  notify(isBatchFull = false): void {
     if (this.#running !== undefined) this.#notified = true;
-    else if (this.#timer === undefined) this.#wakeAfter(this.#options.lingerMs);
+    else if (this.#timer === undefined) this.#wakeAfter(isBatchFull ? 0 : this.#options.lingerMs);
+    else if (isBatchFull && this.#failures === 0 && !this.#isHurrying) {
+      clearTimeout(this.#timer);
+      this.#wakeAfter(0);
+    }
   }
 
   /**
@@ -90,6 +95,7 @@ export class Delivery {
 
   #wakeAfter(ms: number): void {
     if (this.#abort.signal.aborted) return;
+    this.#isHurrying = ms === 0;
     this.#timer = setTimeout(() => void this.#pass(), ms);
     this.#timer.unref();
   }
@@ -135,7 +141,7 @@ export class Delivery {
     }
   }
 
-  async #sendParts(parts: (readonly Buffer[])[]): Promise<number> {
+  async #sendParts(parts: (readonly EventText[])[]): Promise<number> {
     for (let lines = parts.at(-1); lines !== undefined; lines = parts.at(-1)) {
       const answer = await this.#sink.send(lines, this.#abort.signal);
       if (answer.kind === 'retry') {
@@ -165,7 +171,7 @@ export class Delivery {
     return Math.max(atLeastMs, ms * (0.5 + Math.random() / 2));
   }
 
-  #reject(line: Buffer | undefined, code: string, message: string): void {
+  #reject(line: EventText | undefined, code: string, message: string): void {
     if (line === undefined) return;
     this.rejected += 1;
     const { rejectedPath } = this.#options;

@@ -1,7 +1,7 @@
 import type { FieldName, ProducedEvent } from '../../schemas/event.js';
 import { cutAt } from './redaction.js';
 
-/** A field of a beginning or end that is text, and the most bytes the contract takes of it. */
+/** A field that is written as text, and the most bytes the contract takes of it. */
 const textFields = {
   method: 256,
   tool_name: 256,
@@ -27,23 +27,11 @@ const textFields = {
   parent_event_id: 36,
   task_id: 256,
 } as const satisfies Partial<Record<FieldName, number>>;
-const flagFields = [
-  'actor_verified',
-  'tool_read_only',
-  'tool_destructive',
-  'tool_idempotent',
-  'tool_open_world',
-] as const satisfies readonly FieldName[];
 
-type TextField = keyof typeof textFields;
-type FlagField = (typeof flagFields)[number];
-/** Every field that is written as it is told. */
+export type TextField = keyof typeof textFields;
+type FlagField = 'actor_verified' | 'tool_read_only' | 'tool_destructive' | 'tool_idempotent' | 'tool_open_world';
+/** Every field that is written as it is told. Empty text and null are the same as nothing. */
 export type PlainFields = Pick<ProducedEvent, TextField | FlagField | 'error_code'>;
-
-const texts = Object.entries(textFields) as [TextField, number][];
-/** A bit for each field, so that one which the beginning told is not written twice. */
-const flagBits = texts.length;
-const codeBit = flagBits + flagFields.length;
 
 /** Text that needs no escape: by far the most. */
 const plainText = /^[\x20-\x21\x23-\x5b\x5d-\x7e]*$/;
@@ -58,36 +46,20 @@ export function jsonText(value: string, maxBytes: number): string {
   return JSON.stringify(kept);
 }
 
-/** `,"name":value` of each field that is told and that `told` does not have yet, and which those are. */
-export function plainFieldsText(fields: Partial<PlainFields>, told: number): { text: string; told: number } {
-  let text = '';
-  let bits = told;
-  for (let bit = 0; bit < texts.length; bit++) {
-    const [name, maxBytes] = texts[bit]!;
-    const value: unknown = fields[name];
-    if (value === undefined || value === '' || value === null || hasBit(bits, bit)) continue;
-    text += `,"${name}":${jsonText(String(value), maxBytes)}`;
-    bits += 2 ** bit;
-  }
-  for (let at = 0; at < flagFields.length; at++) {
-    const name = flagFields[at]!;
-    const value = fields[name];
-    if (typeof value !== 'boolean' || (value === false && name === 'actor_verified') || hasBit(bits, flagBits + at))
-      continue;
-    text += `,"${name}":${value}`;
-    bits += 2 ** (flagBits + at);
-  }
-  const code = fields.error_code;
-  if (code !== undefined && Number.isSafeInteger(code) && code !== 0 && !hasBit(bits, codeBit)) {
-    text += `,"error_code":${code}`;
-    bits += 2 ** codeBit;
-  }
-  return { text, told: bits };
+/** `,"name":"value"`, or '' when there is nothing to tell. */
+export function textFieldText(name: TextField, value: string): string {
+  return value === '' ? '' : `,"${name}":${jsonText(value, textFields[name])}`;
 }
 
-/** Bits up to 2^28 of 29 fields: within the 31 that shifts keep. */
-function hasBit(bits: number, bit: number): boolean {
-  return (bits & (1 << bit)) !== 0;
+/** `,"name":value` of each field that is told. */
+export function fieldsText(fields: Partial<PlainFields>): string {
+  let text = '';
+  for (const [name, value] of Object.entries(fields)) {
+    if (typeof value === 'string') text += textFieldText(name as TextField, value);
+    else if (typeof value === 'boolean') text += `,"${name}":${value}`;
+    else if (Number.isSafeInteger(value) && value !== 0) text += `,"${name}":${value}`;
+  }
+  return text;
 }
 
 /** Entries of attributes, and bytes of a name and of a value: 64 × 1.25 KiB is what the contract takes of a map. */

@@ -7,20 +7,6 @@
  *
  * `alone` is what must stand in an event without an end: fields which the end writes anew when there is one.
  */
-export interface OpenCall {
-  /** Where the beginning stands. */
-  index: number;
-  /** The frame; undefined when it is to be read from the spool again. */
-  frame: Buffer | undefined;
-}
-
-export interface Line {
-  readonly bytes: Buffer;
-  readonly sequence: number;
-}
-
-const newline = 10;
-
 export function beginningFrame(call: number, alone: string, text: string): string {
   return `B${call}\n${alone}\n${text}`;
 }
@@ -33,44 +19,54 @@ export function wholeFrame(sequence: number, text: string): string {
   return `W${sequence}\n${text}`;
 }
 
+interface OpenCall {
+  /** Where the beginning stands. */
+  readonly index: number;
+  /** The frame; undefined when it is to be read from the spool again. */
+  frame: Buffer | undefined;
+}
+
+export interface Line {
+  readonly bytes: Buffer;
+  readonly sequence: number;
+}
+
+const newline = 10;
 /** Bytes of beginnings kept in memory; those of calls that run long are read from the spool again. */
 const maxKeptBytes = 4 * 1024 * 1024;
 
-/** Joins beginnings and ends, in the order of the spool. */
+/** Joins beginnings and ends, in the order of the spool. Of two equal beginnings the second one counts. */
 export class Assembler {
+  readonly #readFrame: (index: number) => Buffer | undefined;
   /** Calls that have begun, by number. */
-  readonly open = new Map<number, OpenCall>();
-  /** Calls whose end could not be written; their beginnings wait for nothing. */
-  readonly #abandoned = new Set<number>();
+  readonly #open = new Map<number, OpenCall>();
   #keptBytes = 0;
-  #lastIndex = -1;
   /** Highest sequence seen. */
   lastSequence = 0;
   /** Ends without a beginning: the beginning was in a damaged place. */
   unmatched = 0;
 
-  constructor(readonly readFrame: (index: number) => Buffer | undefined) {}
+  constructor(readFrame: (index: number) => Buffer | undefined) {
+    this.#readFrame = readFrame;
+  }
 
   /** Takes the next frame and returns the event that it completes. */
   feed(index: number, frame: Buffer): Line | undefined {
     const headEnd = frame.indexOf(newline);
     const kind = frame[0];
-    this.#lastIndex = index;
     if (kind === 66) {
       const call = digits(frame, 1);
-      if (!this.#abandoned.delete(call)) {
-        this.#forget(call);
-        this.open.set(call, { index, frame });
-        this.#keptBytes += frame.length;
-      }
+      this.#forget(call);
+      this.#open.set(call, { index, frame });
+      this.#keptBytes += frame.length;
       return undefined;
     }
     if (kind === 69) {
       const call = digits(frame, 1);
       const sequence = digits(frame, frame.indexOf(32, 2) + 1);
       this.lastSequence = Math.max(this.lastSequence, sequence);
-      const opened = this.open.get(call);
-      const beginning = opened === undefined ? undefined : (opened.frame ?? this.readFrame(opened.index));
+      const opened = this.#open.get(call);
+      const beginning = opened === undefined ? undefined : (opened.frame ?? this.#readFrame(opened.index));
       this.#forget(call);
       if (beginning === undefined) {
         this.unmatched += 1;
@@ -83,9 +79,14 @@ export class Assembler {
     return { bytes: frame.subarray(headEnd + 1), sequence };
   }
 
+  /** A call whose beginning stands before the first frame that will be fed. */
+  expect(call: number, index: number): void {
+    this.#open.set(call, { index, frame: undefined });
+  }
+
   /** Copies what is kept out of the chunk it was read in, and keeps only positions beyond the limit. */
   settle(): void {
-    for (const opened of this.open.values()) {
+    for (const opened of this.#open.values()) {
       if (opened.frame === undefined) continue;
       if (this.#keptBytes > maxKeptBytes) {
         this.#keptBytes -= opened.frame.length;
@@ -96,34 +97,29 @@ export class Assembler {
     }
   }
 
-  /** The end of this call will never come. */
-  abandon(call: number): void {
-    const opened = this.open.get(call);
-    this.#forget(call);
-    // Its beginning, or a second copy of it, was not read yet.
-    if (opened === undefined || opened.index > this.#lastIndex) this.#abandoned.add(call);
-  }
-
-  /** Forgets everything, for a log that begins anew. */
-  reset(): void {
-    this.open.clear();
-    this.#abandoned.clear();
+  /** Forgets the calls that are open. */
+  clear(): void {
+    this.#open.clear();
     this.#keptBytes = 0;
-    this.#lastIndex = -1;
   }
 
   /** Index of the oldest beginning that still waits. */
   get oldestOpen(): number {
     let oldest = Number.POSITIVE_INFINITY;
-    for (const { index } of this.open.values()) oldest = Math.min(oldest, index);
+    for (const { index } of this.#open.values()) oldest = Math.min(oldest, index);
     return oldest;
   }
 
+  /** Indexes of the beginnings that have no end, ascending. */
+  openIndexes(): number[] {
+    return [...this.#open.values()].map(({ index }) => index).sort((a, b) => a - b);
+  }
+
   #forget(call: number): void {
-    const opened = this.open.get(call);
+    const opened = this.#open.get(call);
     if (opened === undefined) return;
     if (opened.frame !== undefined) this.#keptBytes -= opened.frame.length;
-    this.open.delete(call);
+    this.#open.delete(call);
   }
 }
 

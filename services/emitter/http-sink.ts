@@ -7,7 +7,7 @@ import { dataPaths } from '../../schemas/data-directory.js';
 import { complainOnce } from './complaints.js';
 import { isObject, textOf } from './messages.js';
 import { lifeOf, type ProcessIdentity } from './process-identity.js';
-import type { RejectedLine, Sink, SinkAnswer } from './sink.js';
+import type { EventText, RejectedLine, Sink, SinkAnswer } from './sink.js';
 
 export interface HttpSinkOptions {
   readonly url?: string;
@@ -50,7 +50,7 @@ export class HttpSink implements Sink {
     this.#options = options;
   }
 
-  async send(lines: readonly Buffer[], signal: AbortSignal): Promise<SinkAnswer> {
+  async send(lines: readonly EventText[], signal: AbortSignal): Promise<SinkAnswer> {
     try {
       if (this.#target === undefined || !this.#isConnected()) this.#target = this.#findTarget();
       const { url } = this.#target;
@@ -183,19 +183,12 @@ export class HttpSink implements Sink {
 }
 
 /** All lines with their line ends. */
-function joinLines(lines: readonly Buffer[]): Buffer {
-  let bytes = 0;
-  for (const line of lines) bytes += line.length + 1;
-  const body = Buffer.allocUnsafe(bytes);
-  let at = 0;
-  for (const line of lines) {
-    body.set(line, at);
-    at += line.length;
-    body[at] = 10;
-    at += 1;
-  }
-  return body;
+function joinLines(lines: readonly EventText[]): Buffer {
+  if (lines.every((line) => typeof line === 'string')) return Buffer.from(`${lines.join('\n')}\n`);
+  return Buffer.concat(lines.flatMap((line) => [typeof line === 'string' ? Buffer.from(line) : line, lineEnd]));
 }
+
+const lineEnd = Buffer.from('\n');
 
 function isRejected(value: unknown): value is Omit<RejectedLine, 'index'> & { line: number } {
   return (

@@ -1,5 +1,5 @@
 import { isObject, type MessageContext, textOf } from './messages.js';
-import { type ObservedConnection, Unrecorded } from './observe.js';
+import type { ObservedConnection, Refusal } from './observe.js';
 
 /** The seams of a transport that both majors of the SDK have, by shape. */
 export interface TransportShape {
@@ -11,50 +11,33 @@ export interface TransportShape {
 
 type Handler = (message: unknown, ...rest: unknown[]) => unknown;
 
-/** JSON-RPC's internal error: the refusal is ours, and no code of MCP names it. */
-const refusedCode = -32603;
-
 /**
  * Observes a transport in place: the object keeps its identity, handlers set before or after are called with the very
  * arguments they would have had, and `send` gets every argument it was given. A record is made before the message
- * goes on. Only with failClosed is a message held back, and then the caller gets an error.
+ * goes on. Where the connection refuses a message, an error goes in its place: back to who sent a request, on to who
+ * waits for a response.
  */
 export function instrument(transport: TransportShape, connection: ObservedConnection): void {
   const send = transport.send;
-  const seen = new WeakSet<object>();
+  let handler: Handler | undefined;
 
-  const observeIncoming = (message: unknown, extra: unknown): boolean => {
-    // Handlers are chained by some hosts, and then one message passes here once for each.
-    if (typeof message === 'object' && message !== null) {
-      if (seen.has(message)) return true;
-      seen.add(message);
-    }
-    try {
-      connection.observe('client_to_server', message, contextOf(transport, extra));
-      return true;
-    } catch (error) {
-      if (!(error instanceof Unrecorded) || !isObject(message) || message.id === undefined) return true;
-      const refusal = { jsonrpc: '2.0', id: message.id, error: { code: refusedCode, message: error.message } };
-      send.call(transport, refusal).catch(() => {});
-      return false;
-    }
-  };
-
-  redefine(
-    transport,
-    'onmessage',
-    (handler) =>
-      function observed(this: unknown, message: unknown, ...rest: unknown[]) {
-        return observeIncoming(message, rest[0]) ? handler.call(this, message, ...rest) : undefined;
-      },
-  );
+  redefine(transport, 'onmessage', (original) => {
+    handler = original;
+    return function observed(this: unknown, message: unknown, ...rest: unknown[]) {
+      const refusal = connection.observe('client_to_server', message, contextOf(transport, rest[0]));
+      if (refusal === undefined || !isAnswerable(message)) return original.call(this, message, ...rest);
+      if (message.method === undefined) return original.call(this, errorResponse(message.id, refusal), ...rest);
+      send.call(transport, errorResponse(message.id, refusal)).catch(() => {});
+      return undefined;
+    };
+  });
   redefine(
     transport,
     'onclose',
-    (handler) =>
+    (original) =>
       function observed(this: unknown, ...rest: unknown[]) {
         connection.closed();
-        return handler.apply(this, rest as [unknown]);
+        return original.apply(this, rest as [unknown]);
       },
   );
   Object.defineProperty(transport, 'send', {
@@ -63,16 +46,28 @@ export function instrument(transport: TransportShape, connection: ObservedConnec
     enumerable: false,
     value: function observed(this: unknown, ...rest: unknown[]): Promise<unknown> {
       const message = rest[0];
-      try {
-        connection.observe('server_to_client', message, contextOf(transport, undefined));
-      } catch (error) {
-        if (error instanceof Unrecorded && isObject(message) && message.method === undefined) {
-          rest[0] = { jsonrpc: '2.0', id: message.id, error: { code: refusedCode, message: error.message } };
+      const refusal = connection.observe('server_to_client', message, contextOf(transport, undefined));
+      if (refusal !== undefined && isAnswerable(message)) {
+        const answer = errorResponse(message.id, refusal);
+        if (message.method === undefined) rest[0] = answer;
+        else {
+          // The server asked: it is answered as the client would have, once it waits for it.
+          queueMicrotask(() => handler?.call(transport, answer));
+          return Promise.resolve();
         }
       }
       return send.apply(transport, rest);
     },
   });
+}
+
+function isAnswerable(message: unknown): message is { readonly id: unknown; readonly method?: unknown } {
+  return isObject(message) && message.id !== undefined;
+}
+
+/** The JSON-RPC answer that a refused call gets. */
+export function errorResponse(id: unknown, { code, message, data }: Refusal): object {
+  return { jsonrpc: '2.0', id, error: data === undefined ? { code, message } : { code, message, data } };
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { type Actor, type ActorSource, actorOf, clientIdOf } from './actor.js';
+import { type Actor, type ActorSource, Actors, clientIdOf, nobody } from './actor.js';
 import {
   isObject,
   type JsonObject,
@@ -11,7 +11,8 @@ import {
   responseParts,
   textOf,
 } from './messages.js';
-import type { CallBeginning, CallEnd, RecordedCall, Recorder } from './recorder.js';
+import { type Implementation, PartyFields } from './parties.js';
+import type { CallBeginning, CallEnd, CommonFields, RecordedCall, Recorder } from './recorder.js';
 import { Rounds } from './rounds.js';
 import { ToolCatalogue } from './tools.js';
 
@@ -30,8 +31,8 @@ const maxPendingCalls = 10_000;
 interface Pending {
   readonly call: RecordedCall;
   readonly method: string;
-  /** The request's own params: the server holds them too while it works. */
-  readonly params: JsonObject;
+  /** The request itself: the server holds it too while it works. */
+  readonly message: JsonObject;
   readonly actorId: string;
   /** Event id of the first round, where this is a further one. */
   readonly parent: string;
@@ -47,15 +48,18 @@ export interface ObserverCounters {
   abandoned: number;
 }
 
-/** A message that could not be recorded while the operator chose to refuse such calls. */
-export class Unrecorded extends Error {
-  constructor(cause: unknown) {
-    super('This call could not be recorded for audit, and the server is set to refuse such calls (failClosed).', {
-      cause,
-    });
-    this.name = 'Unrecorded';
-  }
+/** Why a message may not go on: the JSON-RPC error that is sent in its place. */
+export interface Refusal {
+  readonly code: number;
+  readonly message: string;
+  readonly data?: unknown;
 }
+
+/** JSON-RPC's internal error: no code of MCP names an audit that fails. */
+const unrecorded: Refusal = {
+  code: -32603,
+  message: 'This call could not be recorded for audit, and the server is set to refuse such calls (failClosed).',
+};
 
 /** Everything connections to one server have in common: its tools, its rounds, its recorder. */
 export class Observer {
@@ -67,6 +71,21 @@ export class Observer {
     readonly recorder: Recorder,
     readonly failClosed: boolean,
   ) {}
+
+  /** What calls of a tool that was listed have in common. */
+  commonOfTool(name: string): CommonFields | undefined {
+    const tool = this.tools.lookup(name);
+    if (tool === undefined) return undefined;
+    tool.common ??= this.recorder.common({
+      tool_name: name,
+      tool_definition_hash: tool.hash,
+      tool_read_only: tool.readOnly,
+      tool_destructive: tool.destructive,
+      tool_idempotent: tool.idempotent,
+      tool_open_world: tool.openWorld,
+    });
+    return tool.common;
+  }
 }
 
 export interface ConnectionOptions {
@@ -74,68 +93,82 @@ export interface ConnectionOptions {
   readonly transport: string;
   readonly actor?: ActorSource | undefined;
   /** Name and version the server gave itself, where they are known before an initialize. */
-  readonly server: { readonly name: string; readonly version: string };
+  readonly server: Implementation;
 }
 
+/** Requests whose answer says who the server is. */
+const introductions: ReadonlySet<string> = new Set(['initialize', 'server/discover']);
+const nameless: Implementation = { name: '', version: '' };
+
 /**
- * One connection between a client and a server: pairs requests with responses and records both. No method throws
- * except `Unrecorded`, and that only when the operator chose failClosed.
+ * One connection between a client and a server: pairs requests with responses and records both. No method throws.
  *
  * States of a call: begun (in `#pending`) → ended by its answer, by a cancellation, or by `closed`.
  */
 export class ObservedConnection {
   readonly #observer: Observer;
   readonly #options: ConnectionOptions;
+  readonly #actors: Actors;
   readonly #fallbackSessionId = randomUUID();
   readonly #pending: Record<Direction, Map<RequestId, Pending>> = {
     client_to_server: new Map(),
     server_to_client: new Map(),
   };
   #pendingCount = 0;
-  #client: JsonObject = {};
+  #client = nameless;
   #protocolVersion = '';
-  #server: { readonly name: string; readonly version: string };
+  #server: Implementation;
+  readonly #fields: PartyFields;
+  #actorId = '';
+  #lastInvalid: unknown;
 
   constructor(observer: Observer, options: ConnectionOptions) {
     this.#observer = observer;
     this.#options = options;
+    this.#actors = new Actors(options.actor, options.transport === 'stdio');
     this.#server = options.server;
+    this.#fields = new PartyFields(observer.recorder);
   }
 
   /**
    * Records one message before it goes on: a request begins a call, a response ends one, a cancellation ends one.
-   * @throws Unrecorded when failClosed is set and the record could not be kept.
+   * @returns why the message may not go on; with failClosed, that the record could not be kept.
    */
-  observe(direction: Direction, message: unknown, context: MessageContext): void {
+  observe(direction: Direction, message: unknown, context: MessageContext): Refusal | undefined {
     if (Array.isArray(message)) {
-      for (const item of message) this.observe(direction, item, context);
-      return;
+      let refusal: Refusal | undefined;
+      for (const item of message) refusal = this.observe(direction, item, context) ?? refusal;
+      return refusal;
     }
     try {
       const kind = messageKind(message);
       if (kind === 'request') this.#begin(direction, message as JsonObject, context);
       else if (kind === 'response') this.#end(direction, message as JsonObject);
       else if (kind === 'notification') this.#notified(direction, message as JsonObject);
-      else this.invalid(direction, 'not a JSON-RPC message', context);
-    } catch (error) {
-      this.#failed(error);
+      else if (message !== this.#lastInvalid || typeof message !== 'object') {
+        this.#lastInvalid = message;
+        return this.invalid(direction, 'not a JSON-RPC message', context);
+      }
+      return undefined;
+    } catch {
+      return this.#failed();
     }
   }
 
   /** Records something that is no message (a line that is not JSON): one protocol_error, without a body. */
-  invalid(direction: Direction, reason: string, context: MessageContext): void {
+  invalid(direction: Direction, reason: string, context: MessageContext): Refusal | undefined {
     try {
       const { recorder } = this.#observer;
-      const beginning = this.#beginning(direction, { method: invalidMethod }, context);
-      const call = recorder.begin(beginning);
+      const call = recorder.begin(this.#beginning(direction, { method: invalidMethod }, context));
       recorder.end(call, {
         outcome: 'protocol_error',
-        error_type: 'parse_error',
-        error_code: -32700,
-        error_message: reason,
+        errorType: 'parse_error',
+        errorCode: -32700,
+        errorMessage: reason,
       });
-    } catch (error) {
-      this.#failed(error);
+      return undefined;
+    } catch {
+      return this.#failed();
     }
   }
 
@@ -158,16 +191,19 @@ export class ObservedConnection {
   }
 
   #begin(direction: Direction, message: JsonObject, context: MessageContext): void {
-    const { recorder, rounds } = this.#observer;
-    const method = message.method as string;
+    // Handlers are chained by some hosts, and then one request passes here once for each.
+    if (this.#isPending(direction, message)) return;
     const beginning = this.#beginning(direction, message, context);
-    const params = objectOf(message.params);
-    const actorId = beginning.actor_id ?? '';
-    const parent = rounds.parentOf(actorId, method, params);
-    if (parent !== '') beginning.parent_event_id = parent;
-    const call = recorder.begin(beginning);
-    const pending = { call, method, params, actorId, parent, signal: context.signal, next: undefined };
-    this.#add(direction, message.id as RequestId, pending);
+    const call = this.#observer.recorder.begin(beginning);
+    this.#add(direction, message.id as RequestId, {
+      call,
+      method: message.method as string,
+      message,
+      actorId: this.#actorId,
+      parent: beginning.parentEventId ?? '',
+      signal: context.signal,
+      next: undefined,
+    });
   }
 
   #beginning(direction: Direction, message: JsonObject, context: MessageContext): CallBeginning {
@@ -177,49 +213,49 @@ export class ObservedConnection {
     this.#learnClient(method, message, parts.meta, context);
     const sessionId = context.sessionId || this.#fallbackSessionId;
     const actor = this.#actor(context, message, sessionId);
-    const tool = parts.toolName === '' ? undefined : this.#observer.tools.lookup(parts.toolName);
+    this.#actorId = actor.id;
+    const common = this.#fields.of({
+      actor,
+      clientId: clientIdOf(context.authInfo),
+      client: this.#client,
+      // What a beginning told stays, and an introduction is answered with the server's own name.
+      server: introductions.has(method) ? nameless : this.#server,
+      sessionId,
+      protocolVersion: this.#protocolVersion,
+      transport: this.#transport(context),
+    });
+    const tool = parts.toolName === '' ? undefined : this.#observer.commonOfTool(parts.toolName);
+    const parentEventId = this.#observer.rounds.parentOf(actor.id, method, objectOf(message.params));
     return {
       method,
-      tool_name: parts.toolName,
-      resource_uri: parts.resourceUri,
-      prompt_name: parts.promptName,
-      task_id: parts.taskId,
-      trace_id: parts.traceId,
-      span_id: parts.spanId,
-      request_id: idText(message.id),
+      common: tool === undefined ? common : [...common, tool],
+      toolName: tool === undefined ? parts.toolName : '',
+      resourceUri: parts.resourceUri,
+      promptName: parts.promptName,
+      requestId: idText(message.id),
+      traceId: parts.traceId,
+      spanId: parts.spanId,
+      parentEventId,
+      taskId: parts.taskId,
       arguments: parts.arguments,
-      actor_id: actor.id,
-      actor_type: actor.type ?? 'unknown',
-      actor_verified: actor.verified === true,
-      client_id: clientIdOf(context.authInfo),
-      client_name: textOf(this.#client.name),
-      client_version: textOf(this.#client.version),
-      session_id: sessionId,
-      // An initialize is answered with the server's own name, and what a beginning told stays.
-      server_name: introductions.has(method) ? '' : this.#server.name,
-      server_version: introductions.has(method) ? '' : this.#server.version,
-      protocol_version: this.#protocolVersion,
-      transport: this.#transport(context),
-      tool_definition_hash: tool?.hash ?? '',
-      tool_read_only: tool?.readOnly ?? null,
-      tool_destructive: tool?.destructive ?? null,
-      tool_idempotent: tool?.idempotent ?? null,
-      tool_open_world: tool?.openWorld ?? null,
     };
   }
 
   /** A request of the server (sampling, elicitation, roots): who answers is the client, so no actor is named. */
   #serverRequest(method: string, message: JsonObject, context: MessageContext): CallBeginning {
+    this.#actorId = '';
     return {
       method,
-      request_id: idText(message.id),
-      client_name: textOf(this.#client.name),
-      client_version: textOf(this.#client.version),
-      session_id: context.sessionId || this.#fallbackSessionId,
-      server_name: this.#server.name,
-      server_version: this.#server.version,
-      protocol_version: this.#protocolVersion,
-      transport: this.#transport(context),
+      common: this.#fields.of({
+        actor: undefined,
+        clientId: '',
+        client: this.#client,
+        server: this.#server,
+        sessionId: context.sessionId || this.#fallbackSessionId,
+        protocolVersion: this.#protocolVersion,
+        transport: this.#transport(context),
+      }),
+      requestId: idText(message.id),
       attributes: serverRequestAttributes,
     };
   }
@@ -230,25 +266,30 @@ export class ObservedConnection {
 
   #actor(context: MessageContext, message: JsonObject, sessionId: string): Actor {
     try {
-      return actorOf(this.#options.actor, context, message, sessionId, this.#options.transport === 'stdio');
+      return this.#actors.of(context, message, sessionId);
     } catch {
       this.#observer.counters.errors += 1;
-      return { id: '', type: 'unknown', verified: false };
+      return nobody;
     }
   }
 
   /** Session era: the initialize says who the client is. Stateless era: every request does. */
   #learnClient(method: string, message: JsonObject, meta: JsonObject, context: MessageContext): void {
-    const params = objectOf(message.params);
     if (method === 'initialize') {
-      this.#client = objectOf(params.clientInfo);
-      this.#protocolVersion = textOf(params.protocolVersion);
+      const { clientInfo, protocolVersion } = objectOf(message.params);
+      this.#learn(objectOf(clientInfo), textOf(protocolVersion));
       return;
     }
     const clientInfo = meta['io.modelcontextprotocol/clientInfo'];
-    if (isObject(clientInfo)) this.#client = clientInfo;
     const version = textOf(meta['io.modelcontextprotocol/protocolVersion']) || context.header('mcp-protocol-version');
-    if (version) this.#protocolVersion = version;
+    if (isObject(clientInfo) || version) this.#learn(clientInfo, version);
+  }
+
+  #learn(clientInfo: unknown, protocolVersion: string | undefined): void {
+    if (protocolVersion) this.#protocolVersion = protocolVersion;
+    if (!isObject(clientInfo)) return;
+    const client = { name: textOf(clientInfo.name), version: textOf(clientInfo.version) };
+    if (client.name !== this.#client.name || client.version !== this.#client.version) this.#client = client;
   }
 
   #end(direction: Direction, message: JsonObject): void {
@@ -257,30 +298,30 @@ export class ObservedConnection {
     const pending = this.#take(asked, message.id as RequestId);
     if (pending === undefined) return;
     const parts = responseParts(message);
-    if (asked === 'client_to_server') this.#learnServer(pending, parts.outcome, message.result);
-    const end: CallEnd = { outcome: parts.outcome };
-    if (parts.errorType !== '') {
-      end.error_type = parts.errorType;
-      end.error_code = parts.errorCode;
-      end.error_message = parts.errorMessage;
-    }
-    if (parts.taskId !== '') end.task_id = parts.taskId;
-    if (asked === 'client_to_server') end.result = parts.result;
+    const isAnswerOfServer = asked === 'client_to_server';
+    if (isAnswerOfServer) this.#learnServer(pending, parts.outcome, message.result);
+    const end: CallEnd = {
+      outcome: parts.outcome,
+      errorType: parts.errorType,
+      errorCode: parts.errorCode,
+      errorMessage: parts.errorMessage,
+      taskId: parts.taskId,
+      result: isAnswerOfServer ? parts.result : undefined,
+    };
     this.#ended(pending, end);
   }
 
   #ended(pending: Pending, end: CallEnd): void {
-    if (introductions.has(pending.method)) {
-      end.server_name = this.#server.name;
-      end.server_version = this.#server.version;
-    }
-    this.#observer.recorder.end(pending.call, end);
+    const { name, version } = this.#server;
+    const told = introductions.has(pending.method) ? { ...end, serverName: name, serverVersion: version } : end;
+    this.#observer.recorder.end(pending.call, told);
   }
 
   #learnServer(pending: Pending, outcome: string, result: unknown): void {
     if (outcome === 'input_required') {
       const firstEventId = pending.parent || pending.call.eventId;
-      this.#observer.rounds.expect(pending.actorId, pending.method, pending.params, objectOf(result), firstEventId);
+      const params = objectOf(pending.message.params);
+      this.#observer.rounds.expect(pending.actorId, pending.method, params, objectOf(result), firstEventId);
     } else if (outcome !== 'success') {
       return;
     } else if (pending.method === 'tools/list') {
@@ -296,6 +337,12 @@ export class ObservedConnection {
     if (message.method !== 'notifications/cancelled') return;
     const pending = this.#take(direction, objectOf(message.params).requestId as RequestId);
     if (pending !== undefined) this.#ended(pending, { outcome: 'cancelled' });
+  }
+
+  #isPending(direction: Direction, message: JsonObject): boolean {
+    let pending = this.#pending[direction].get(message.id as RequestId);
+    while (pending !== undefined && pending.message !== message) pending = pending.next;
+    return pending !== undefined;
   }
 
   #add(direction: Direction, id: RequestId, pending: Pending): void {
@@ -331,14 +378,11 @@ export class ObservedConnection {
     }
   }
 
-  #failed(error: unknown): void {
+  #failed(): Refusal | undefined {
     this.#observer.counters.errors += 1;
-    if (this.#observer.failClosed) throw new Unrecorded(error);
+    return this.#observer.failClosed ? unrecorded : undefined;
   }
 }
-
-/** Requests whose answer says who the server is. */
-const introductions: ReadonlySet<string> = new Set(['initialize', 'server/discover']);
 
 const serverRequestAttributes = Object.freeze({ direction: 'server_to_client' });
 

@@ -20,7 +20,9 @@ export class OrphanedSpool implements Source {
   #nextRead: number;
   /** Reports of losses whose event the process wrote before it could say so in the cursor. */
   #isLossTold = false;
-  #added: Line[] | undefined;
+  #nextAdded = 0;
+  /** What the files do not hold, made when it is sent. */
+  #added: (() => Line | undefined)[] | undefined;
 
   /** Opens a spool that was claimed. Throws the file system's error, or `data_directory_newer`. */
   constructor(directory: string, owner: Owner) {
@@ -62,12 +64,13 @@ export class OrphanedSpool implements Source {
     if (isFull) return { lines, nextIndex: this.#nextRead, lastSequence, isFull };
     this.#added ??= this.#addedEvents();
     let nextAdded = Math.max(0, Math.max(state.nextIndex, this.#nextAdded) - end);
-    while (nextAdded < this.#added.length && !isFull) take(this.#added[nextAdded++]!);
+    while (nextAdded < this.#added.length && !isFull) {
+      const line = this.#added[nextAdded++]!();
+      if (line !== undefined) take(line);
+    }
     this.#nextAdded = end + nextAdded;
     return { lines, nextIndex: end + nextAdded, lastSequence, isFull };
   }
-
-  #nextAdded = 0;
 
   delivered(batch: Batch): void {
     const { state } = this.#cursor;
@@ -92,23 +95,29 @@ export class OrphanedSpool implements Source {
     return line.bytes.subarray(0, 64).includes(lossEventId(this.#owner.producer_id, state));
   }
 
-  #addedEvents(): Line[] {
+  #addedEvents(): (() => Line | undefined)[] {
     const { state } = this.#cursor;
     const { producer_id, started_at_ms } = this.#owner;
-    let sequence = Math.max(this.#assembler.lastSequence, state.lastSequence, state.lostLast);
-    const events: Line[] = [];
-    const add = (text: string): void => {
-      events.push({ bytes: Buffer.from(text), sequence });
+    let last = Math.max(this.#assembler.lastSequence, state.lastSequence, state.lostLast);
+    const events: (() => Line | undefined)[] = [];
+    const add = (make: (sequence: number) => Line | undefined): void => {
+      last += 1;
+      const sequence = last;
+      events.push(() => make(sequence));
     };
-    if (state.lostCount > 0 && !this.#isLossTold) add(lossEvent(producer_id, ++sequence, state));
+    const report = (text: string, sequence: number): Line => ({ bytes: Buffer.from(text), sequence });
+    if (state.lostCount > 0 && !this.#isLossTold) {
+      add((sequence) => report(lossEvent(producer_id, sequence, state), sequence));
+    }
     const damage = this.#damage();
     if (damage.damagedRecords + damage.unmatchedEnds + damage.tornBytes > 0) {
-      add(damageEvent(producer_id, ++sequence, started_at_ms * 1000, damage));
+      add((sequence) => report(damageEvent(producer_id, sequence, started_at_ms * 1000, damage), sequence));
     }
-    const open = [...this.#assembler.open.values()].sort((a, b) => a.index - b.index);
-    for (const { index, frame } of open) {
-      const beginning = frame ?? this.#reader.read(index, 1).records[0];
-      if (beginning !== undefined) events.push(eventWithoutEnd(beginning, ++sequence));
+    for (const index of this.#assembler.openIndexes()) {
+      add((sequence) => {
+        const beginning = this.#reader.read(index, 1).records[0];
+        return beginning === undefined ? undefined : eventWithoutEnd(beginning, sequence);
+      });
     }
     return events;
   }

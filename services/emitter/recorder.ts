@@ -1,38 +1,21 @@
 import { randomBytes } from 'node:crypto';
 import { dataPaths, resolveDataDirectory } from '../../schemas/data-directory.js';
 import { AuditdError } from '../../schemas/errors.js';
-import type { Outcome } from '../../schemas/event.js';
 import { Adopting } from './adopt.js';
-import { ArgumentsHash, argumentsKey, sortedJson } from './arguments-hash.js';
-import { type BodyLimits, boundBody, serialise } from './body.js';
+import { argumentsKey } from './arguments-hash.js';
+import { type BegunText, type CallBeginning, type CallEnd, CallText, type CommonFields } from './call-text.js';
 import { drawEventId, formatMicros, nowMicros } from './clock.js';
 import { complainOnce } from './complaints.js';
-import { Delivery } from './delivery.js';
-import { attributesText, jsonText, type PlainFields, plainFieldsText } from './event-text.js';
-import { beginningFrame, endFrame, wholeFrame } from './frames.js';
+import { Delivery, maxBatchBytes } from './delivery.js';
+import type { PlainFields } from './event-text.js';
 import { HttpSink } from './http-sink.js';
 import { lossEvent } from './loss.js';
-import { defaultPayloads, type PayloadPolicy, type RecorderOptions } from './options.js';
-import { Notes, Redactor } from './redaction.js';
+import type { RecorderOptions } from './options.js';
 import type { Sink } from './sink.js';
 import { type Source, Spool } from './spool.js';
 
+export type { CallBeginning, CallEnd, CommonFields } from './call-text.js';
 export type { RecorderOptions } from './options.js';
-
-/** What is known when a request arrives. Empty text is the same as nothing. */
-export interface CallBeginning extends Partial<Omit<PlainFields, 'method'>> {
-  method: string;
-  /** The params that matter, as a JSON value; serialised here, once. */
-  arguments?: unknown;
-  attributes?: Readonly<Record<string, string>>;
-}
-
-/** What is known when the answer leaves, and fields that were learnt late; what the beginning told stays. */
-export interface CallEnd extends Partial<Omit<PlainFields, 'method'>> {
-  outcome: Outcome;
-  result?: unknown;
-  attributes?: Readonly<Record<string, string>>;
-}
 
 /** A call that has begun. */
 export interface RecordedCall {
@@ -43,11 +26,7 @@ interface OpenCall extends RecordedCall {
   /** Number of the call in the spool; 0 when its beginning could not be kept. */
   readonly number: number;
   readonly startedMs: number;
-  readonly told: number;
-  readonly method: string;
-  readonly attributes: Readonly<Record<string, string>> | undefined;
-  readonly redactions: readonly string[];
-  readonly truncated: boolean;
+  readonly begun: BegunText | undefined;
   /** The spool that holds the beginning: a recorder begins a new one when the old one is gone. */
   readonly spool: Spool | undefined;
   hasEnded: boolean;
@@ -66,9 +45,6 @@ export interface RecorderCounters {
   pending: number;
 }
 
-const defaultBodyBytes = 64 * 1024;
-/** The contract's longest body. */
-const maxBodyBytes = 1024 * 1024;
 const defaultSpoolBytes = 256 * 1024 * 1024;
 const defaultSegmentBytes = 8 * 1024 * 1024;
 /** A spool that could not be made is tried again after this time. */
@@ -84,9 +60,7 @@ export const emitterVersion = '0.1.0';
 export class Recorder {
   readonly #options: RecorderOptions;
   readonly #data: string;
-  readonly #redactor: Redactor;
-  readonly #argumentLimits: BodyLimits;
-  readonly #resultLimits: BodyLimits;
+  readonly #text: CallText;
   readonly #sink: Sink;
   readonly #delivery: Delivery;
   readonly #adopting: Adopting;
@@ -95,7 +69,6 @@ export class Recorder {
   #producerId = '';
   /** Text of an event between its id and its time. */
   #prefix = '';
-  #hash: ArgumentsHash | undefined;
   #spool: Spool | undefined;
   #openFailure: Error | undefined;
   #lastOpenMs = Number.NEGATIVE_INFINITY;
@@ -116,14 +89,7 @@ export class Recorder {
       .slice(0, 64);
     this.#name = name || 'mcp-server';
     this.#becomeProducer();
-    this.#redactor = new Redactor(options.redaction);
-    const { limits = {} } = options;
-    const shared = {
-      maxStringLength: Math.max(64, limits.stringBytes ?? 32 * 1024),
-      maxDepth: Math.min(512, Math.max(1, limits.depth ?? 64)),
-    };
-    this.#argumentLimits = { ...shared, maxBytes: bodyBytes(limits.argumentsBytes) };
-    this.#resultLimits = { ...shared, maxBytes: bodyBytes(limits.resultBytes) };
+    this.#text = new CallText(options, () => argumentsKey(dataPaths.argumentsKey(this.#data)));
     this.#sink = options.sink ?? new HttpSink(this.#data, options);
     this.#openSpool();
     let read: Spool | undefined;
@@ -145,7 +111,8 @@ export class Recorder {
     this.#adopting = new Adopting(this.#data, this.#sink);
     this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs);
     this.#heartbeat.unref();
-    process.on('beforeExit', this.#beforeExit);
+    if (openRecorders.size === 0) process.on('beforeExit', closeRecorders);
+    openRecorders.add(this);
   }
 
   /**
@@ -172,6 +139,11 @@ export class Recorder {
     };
   }
 
+  /** Prepares fields that many calls have in common: they are redacted and written as text once. */
+  common(fields: Partial<PlainFields>): CommonFields {
+    return this.#text.common(fields);
+  }
+
   /**
    * Writes the beginning of a call to the spool.
    * @throws AuditdError `call_not_recorded` when failClosed is set and it could not be kept; never otherwise.
@@ -183,47 +155,20 @@ export class Recorder {
     let failure: unknown;
     try {
       const spool = this.#usableSpool();
-      const notes = new Notes();
-      const { text, told } = plainFieldsText(this.#redactedFields(call, notes), 0);
-      let frameText = `{"event_id":"${eventId}${this.#prefix}${formatMicros(micros)}"${text}`;
-      let truncated = false;
-      if (call.arguments !== undefined) {
-        const json = serialise(call.arguments);
-        frameText += `,"arguments_bytes":${sizeOf(json)},"arguments_hash":"${this.#argumentsHash().of(sortedJson(json))}"`;
-        if (this.#keeps(call.method, 'arguments')) {
-          const body = boundBody(json, 'arguments', this.#redactor, this.#argumentLimits, notes);
-          truncated = body.truncated;
-          frameText += `,"arguments":${JSON.stringify(body.text)}`;
-        }
-      }
-      const attributes = attributesText(call.attributes, (value, path, name) =>
-        this.#redacted(value, path, notes, name),
-      );
+      const begun = this.#text.beginning(call);
       const number = this.#nextCall++;
       this.#reportLosses();
-      spool.appendBeginning(
-        number,
-        beginningFrame(number, `${attributes}${notesText(notes.list, truncated)}`, frameText),
-      );
-      const open: OpenCall = {
-        eventId,
-        number,
-        startedMs,
-        told,
-        method: call.method,
-        attributes: call.attributes,
-        redactions: notes.list,
-        truncated,
-        spool,
-        hasEnded: false,
-      };
+      const head = `{"event_id":"${eventId}${this.#prefix}${formatMicros(micros)}"`;
+      spool.appendBeginning(number, begun.alone, head + begun.text);
+      const open: OpenCall = { eventId, number, startedMs, begun, spool, hasEnded: false };
       return open;
     } catch (error) {
       failure = error;
     }
     this.#lose(failure);
     if (this.#options.failClosed === true) throw notRecorded(failure);
-    return notKept(eventId);
+    const lost: OpenCall = { eventId, number: 0, startedMs, begun: undefined, spool: undefined, hasEnded: false };
+    return lost;
   }
 
   /**
@@ -232,26 +177,24 @@ export class Recorder {
    */
   end(recorded: RecordedCall, end: CallEnd): void {
     const call = recorded as OpenCall;
-    if (call.hasEnded || call.number === 0) return;
+    if (call.hasEnded || call.begun === undefined) return;
     call.hasEnded = true;
     let sequence = 0;
     try {
       const spool = this.#usableSpool();
       sequence = ++this.#sequence;
       if (spool !== call.spool) throw new Error('the spool that held the beginning is gone');
-      const head = `,"duration_ms":${Math.round((performance.now() - call.startedMs) * 1000) / 1000},"outcome":"${end.outcome}","producer_sequence":${sequence}`;
+      const durationMs = Math.round((performance.now() - call.startedMs) * 1000) / 1000;
+      const head = `,"duration_ms":${durationMs},"outcome":"${end.outcome}","producer_sequence":${sequence}`;
       this.#reportLosses();
       try {
-        spool.appendEnd(call.number, endFrame(call.number, sequence, this.#endText(call, end, head)));
+        spool.appendEnd(call.number, sequence, this.#text.end(call.begun, end, head));
       } catch {
         // That the call ended, and how, is worth more than its result.
-        const shortest = `${head}${notesText(call.redactions, true)
-          .slice(0, -1)
-          .replace(/^(?=.)/, ',')}}`;
-        spool.appendEnd(call.number, endFrame(call.number, sequence, shortest));
+        spool.appendEnd(call.number, sequence, this.#text.shortestEnd(call.begun, head));
       }
       this.#recorded += 1;
-      this.#delivery.notify();
+      this.#delivery.notify(spool.readyBytes >= maxBatchBytes);
     } catch (error) {
       call.spool?.abandon(call.number);
       this.#lose(error, sequence || ++this.#sequence);
@@ -274,7 +217,8 @@ export class Recorder {
   }
 
   async #close(): Promise<void> {
-    process.off('beforeExit', this.#beforeExit);
+    openRecorders.delete(this);
+    if (openRecorders.size === 0) process.off('beforeExit', closeRecorders);
     clearInterval(this.#heartbeat);
     await this.#adopting.close();
     await this.flush(this.#options.delivery?.closeTimeoutMs ?? 1000);
@@ -282,65 +226,6 @@ export class Recorder {
     this.#sink.close();
     this.#spool?.close();
     this.#spool = undefined;
-  }
-
-  /** The process ends by itself: nothing else is left to do, so a short delivery delays nobody. */
-  readonly #beforeExit = (): void => {
-    void this.close();
-  };
-
-  #endText(call: OpenCall, end: CallEnd, head: string): string {
-    const notes = new Notes();
-    notes.list.push(...call.redactions);
-    let text = head + plainFieldsText(this.#redactedFields(end, notes), call.told).text;
-    let truncated = call.truncated;
-    if (end.result !== undefined) {
-      const json = serialise(end.result);
-      text += `,"result_bytes":${sizeOf(json)}`;
-      if (this.#keeps(call.method, 'result')) {
-        const body = boundBody(json, 'result', this.#redactor, this.#resultLimits, notes);
-        truncated ||= body.truncated;
-        text += `,"result":${JSON.stringify(body.text)}`;
-      }
-    }
-    const all =
-      end.attributes === undefined || call.attributes === undefined
-        ? (end.attributes ?? call.attributes)
-        : { ...end.attributes, ...call.attributes };
-    const attributes = attributesText(all, (value, path, name) => this.#redacted(value, path, notes, name));
-    const rest = attributes + notesText(notes.list, truncated);
-    return rest === '' ? `${text}}` : `${text},${rest.slice(0, -1)}}`;
-  }
-
-  /** Everything a client can put text of its own into, without secrets. */
-  #redactedFields<F extends Partial<PlainFields>>(fields: F, notes: Notes): F {
-    let copy: F | undefined;
-    for (const name of scannedFields) {
-      const value: unknown = fields[name];
-      if (typeof value !== 'string' || value === '' || !this.#redactor.suspects(value)) continue;
-      copy ??= { ...fields };
-      (copy as Partial<PlainFields>)[name] = this.#redactor.text(value, name, notes, 4096).text;
-    }
-    return copy ?? fields;
-  }
-
-  #redacted(value: string, path: string, notes: Notes, name: string): string {
-    if (value !== '' && this.#redactor.names.has(name)) {
-      notes.add(path, 'key');
-      return '[redacted]';
-    }
-    return this.#redactor.suspects(value) ? this.#redactor.text(value, path, notes, 4096).text : value;
-  }
-
-  #keeps(method: string, part: 'arguments' | 'result'): boolean {
-    const { payloads } = this.#options;
-    const policy: PayloadPolicy = own(payloads, method) ?? own(defaultPayloads, method) ?? own(payloads, '*') ?? 'both';
-    return policy === 'both' || policy === part;
-  }
-
-  #argumentsHash(): ArgumentsHash {
-    this.#hash ??= new ArgumentsHash(argumentsKey(dataPaths.argumentsKey(this.#data)));
-    return this.#hash;
   }
 
   #becomeProducer(): void {
@@ -409,7 +294,7 @@ export class Recorder {
     try {
       const { state } = spool.cursor;
       if (spool.isNearlyFull) return;
-      spool.append(wholeFrame(sequence, lossEvent(this.#producerId, sequence, state)));
+      spool.appendWhole(sequence, lossEvent(this.#producerId, sequence, state));
       this.#sequence = sequence;
       this.#recorded += 1;
       spool.clearLoss();
@@ -428,51 +313,11 @@ export class Recorder {
   }
 }
 
-const scannedFields = [
-  'method',
-  'tool_name',
-  'resource_uri',
-  'prompt_name',
-  'request_id',
-  'error_message',
-  'client_name',
-  'client_version',
-] as const satisfies readonly (keyof PlainFields)[];
+const openRecorders = new Set<Recorder>();
 
-function notKept(eventId: string): OpenCall {
-  const spool = undefined;
-  const attributes = undefined;
-  return {
-    eventId,
-    number: 0,
-    startedMs: 0,
-    told: 0,
-    method: '',
-    attributes,
-    redactions: [],
-    truncated: false,
-    spool,
-    hasEnded: false,
-  };
-}
-
-function notesText(redactions: readonly string[], truncated: boolean): string {
-  let text = truncated ? '"truncated":true,' : '';
-  if (redactions.length > 0) text += `"redactions":[${redactions.map((note) => jsonText(note, 1024)).join(',')}],`;
-  return text;
-}
-
-function own<T>(record: Readonly<Record<string, T>> | undefined, name: string): T | undefined {
-  return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
-}
-
-function bodyBytes(given: number | undefined): number {
-  return Math.min(maxBodyBytes, Math.max(1024, given ?? defaultBodyBytes));
-}
-
-/** Bytes of UTF-8, as far as the field counts. */
-function sizeOf(json: string): number {
-  return Math.min(Buffer.byteLength(json), 2 ** 32 - 1);
+/** The process ends by itself: nothing else is left to do, so a short delivery delays nobody. */
+function closeRecorders(): void {
+  for (const recorder of openRecorders) void recorder.close();
 }
 
 function notRecorded(cause: unknown): AuditdError {

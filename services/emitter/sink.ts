@@ -1,6 +1,9 @@
 /**
  * The port to whatever takes events: `http-sink.ts` is the gateway. An adapter says as data what became of a batch.
  */
+/** One event: a JSON object as text, without a line end. Delivery takes it from memory, or from the disk as bytes. */
+export type EventText = string | Buffer;
+
 export interface RejectedLine {
   /** Index in the batch, from 0. */
   readonly index: number;
@@ -17,7 +20,7 @@ export type SinkAnswer =
   | { readonly kind: 'refused'; readonly code: string; readonly message: string };
 
 export interface Sink {
-  /** Sends events, each one JSON object without a line end. Never rejects. */
-  send(lines: readonly Buffer[], signal: AbortSignal): Promise<SinkAnswer>;
+  /** Sends events. Never rejects. */
+  send(lines: readonly EventText[], signal: AbortSignal): Promise<SinkAnswer>;
   close(): void;
 }

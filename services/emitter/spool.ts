@@ -28,8 +28,10 @@ import { SegmentLog } from '../segments/segments.js';
 import { nowMicros } from './clock.js';
 import { complainOnce } from './complaints.js';
 import { Cursor } from './cursor.js';
-import { Assembler, type Line } from './frames.js';
+import { Assembler, beginningFrame, endFrame, wholeFrame } from './frames.js';
 import { ownIdentity, type ProcessIdentity } from './process-identity.js';
+import type { EventText } from './sink.js';
+import { Tail, type TailEntry } from './tail.js';
 
 export interface Owner extends ProcessIdentity {
   readonly name: string;
@@ -39,7 +41,8 @@ export interface Owner extends ProcessIdentity {
 }
 
 export interface Batch {
-  readonly lines: readonly Buffer[];
+  /** Events, each one JSON object. */
+  readonly lines: readonly EventText[];
   /** Position and highest sequence behind the batch. */
   readonly nextIndex: number;
   readonly lastSequence: number;
@@ -66,15 +69,31 @@ const reservedBytes = 1024 * 1024;
 const reportRoomBytes = 64 * 1024;
 /** A spool whose events were all delivered begins anew at this size; below it the files are not worth the effort. */
 const startOverBytes = 1024 * 1024;
+/** Longest beginning of a running call that is also kept in memory, and all of them together. */
+const maxKeptLength = 64 * 1024;
+const maxKeptCharacters = 4 * 1024 * 1024;
 /** Beginnings that pin old segments are written anew at the end when the spool is filled to this part. */
 const carryFraction = 1 / 4;
 
+interface RunningCall {
+  /** Where its beginning stands. */
+  index: number;
+  /** The event's text of the beginning; undefined when it was too long to keep. */
+  readonly text: string | undefined;
+}
+
 export class Spool implements Source {
-  readonly assembler: Assembler;
   /** Calls whose beginning was written and whose end was not. */
-  readonly #running = new Set<number>();
+  readonly #running = new Map<number, RunningCall>();
+  #keptCharacters = 0;
   #log: SegmentLog;
+  /** Index of the next frame that `next` takes. */
   #nextRead = 0;
+  /** Everything from `#nextRead` on, while `#isTailWhole`. */
+  readonly #tail = new Tail();
+  #isTailWhole = true;
+  /** Reads the frames back when they are not in the tail. */
+  readonly #assembler: Assembler;
   #damagesTold = 0;
   #unmatchedTold = 0;
   #isClosed = false;
@@ -87,8 +106,8 @@ export class Spool implements Source {
     readonly limits: SpoolLimits,
   ) {
     this.#log = log;
-    this.assembler = new Assembler((index) => this.#log.read(index, 1).records[0]);
-    this.#nextRead = log.firstIndex;
+    this.#assembler = new Assembler((index) => this.#log.read(index, 1).records[0]);
+    this.#nextRead = log.nextIndex;
   }
 
   /** Makes a spool. Throws the file system's error, and leaves nothing behind then. */
@@ -112,27 +131,42 @@ export class Spool implements Source {
   }
 
   /** Hands a beginning to the kernel. Throws, and has changed nothing, when it can't be kept. */
-  appendBeginning(call: number, frame: string): void {
+  appendBeginning(call: number, alone: string, text: string): void {
+    const frame = beginningFrame(call, alone, text);
     if (this.#log.bytes + frame.length > this.limits.maxBytes - this.#reservedBytes) throw this.#full();
-    this.#append(frame);
-    this.#running.add(call);
+    const index = this.#append(frame);
+    const isKept = text.length <= maxKeptLength && this.#keptCharacters + text.length <= maxKeptCharacters;
+    if (isKept) this.#keptCharacters += text.length;
+    // The frame was made flat to be written; its part is not written out once more.
+    this.#running.set(call, { index, text: isKept ? frame.slice(frame.length - text.length) : undefined });
   }
 
-  /** Hands an end to the kernel. Throws when it can't be kept. */
-  appendEnd(call: number, frame: string): void {
-    this.#append(frame);
-    this.#running.delete(call);
+  /** Hands the end of a running call to the kernel. Throws when it can't be kept; the call still runs then. */
+  appendEnd(call: number, sequence: number, text: string): void {
+    const frame = endFrame(call, sequence, text);
+    const index = this.#append(frame);
+    const running = this.#running.get(call);
+    this.#forget(call, running);
+    if (running?.text === undefined) this.#leaveTail(call, running?.index ?? index);
+    else
+      this.#keep({
+        text: running.text + frame.slice(frame.length - text.length),
+        sequence,
+        index,
+        call,
+        beganAt: running.index,
+      });
   }
 
   /** Hands a whole event to the kernel. Throws when it can't be kept. */
-  append(frame: string): void {
-    this.#append(frame);
+  appendWhole(sequence: number, text: string): void {
+    const index = this.#append(wholeFrame(sequence, text));
+    this.#keep({ text, sequence, index, call: 0, beganAt: index });
   }
 
   /** The end of this call could not be written and never will be. */
   abandon(call: number): void {
-    this.#running.delete(call);
-    this.assembler.abandon(call);
+    this.#forget(call, this.#running.get(call));
   }
 
   /** Counts events that were lost, where it survives this process and a full disk. Never throws. */
@@ -162,15 +196,40 @@ export class Spool implements Source {
   }
 
   next(maxBytes: number, maxLines: number): Batch {
+    if (!this.#isTailWhole) return this.#readNext(maxBytes, maxLines);
+    const lines: string[] = [];
+    let bytes = 0;
+    let { lastSequence } = this.cursor.state;
+    while (lines.length < maxLines && bytes < maxBytes) {
+      const entry = this.#tail.shift();
+      if (entry === undefined) {
+        this.#nextRead = this.#log.nextIndex;
+        return { lines, nextIndex: this.#nextRead, lastSequence, isFull: false };
+      }
+      lines.push(entry.text);
+      bytes += entry.text.length + 1;
+      lastSequence = Math.max(lastSequence, entry.sequence);
+      this.#nextRead = entry.index + 1;
+    }
+    return { lines, nextIndex: this.#nextRead, lastSequence, isFull: true };
+  }
+
+  #readNext(maxBytes: number, maxLines: number): Batch {
     const lines: Buffer[] = [];
     let bytes = 0;
-    let lastSequence = this.cursor.state.lastSequence;
+    let { lastSequence } = this.cursor.state;
     let isFull = false;
     while (!isFull) {
       const { records, firstIndex } = this.#log.read(this.#nextRead, maxBytes - bytes);
-      if (records.length === 0) break;
+      if (records.length === 0) {
+        // Delivery has caught up. A call that the assembler still waits for runs, or was abandoned.
+        this.#nextRead = this.#log.nextIndex;
+        this.#assembler.clear();
+        this.#isTailWhole = true;
+        break;
+      }
       for (let at = 0; at < records.length && !isFull; at++) {
-        const line: Line | undefined = this.assembler.feed(firstIndex + at, records[at]!);
+        const line = this.#assembler.feed(firstIndex + at, records[at]!);
         this.#nextRead = firstIndex + at + 1;
         if (line === undefined) continue;
         lines.push(line.bytes);
@@ -178,7 +237,7 @@ export class Spool implements Source {
         lastSequence = Math.max(lastSequence, line.sequence);
         isFull = lines.length >= maxLines || bytes >= maxBytes;
       }
-      this.assembler.settle();
+      this.#assembler.settle();
     }
     this.#noteDamage(lastSequence);
     return { lines, nextIndex: this.#nextRead, lastSequence, isFull };
@@ -197,7 +256,12 @@ export class Spool implements Source {
     }
   }
 
-  /** True when no event waits. Beginnings without an end may. */
+  /** Characters of the events that wait in memory. */
+  get readyBytes(): number {
+    return this.#tail.characters;
+  }
+
+  /** True when no event waits. Calls may run. */
   get isDrained(): boolean {
     return this.cursor.state.nextIndex >= this.#log.nextIndex;
   }
@@ -236,36 +300,61 @@ export class Spool implements Source {
     }
   }
 
-  #append(frame: string): void {
+  #append(frame: string): number {
     try {
-      this.#log.appendOne(frame);
+      return this.#log.appendOne(frame);
     } catch (error) {
       // What was delivered may be all there is, and its room is what is missing.
       if (!this.#startOver()) throw error;
-      this.#log.appendOne(frame);
+      return this.#log.appendOne(frame);
     }
+  }
+
+  #forget(call: number, running: RunningCall | undefined): void {
+    if (running === undefined) return;
+    this.#running.delete(call);
+    if (running.text !== undefined) this.#keptCharacters -= running.text.length;
+  }
+
+  #keep(entry: TailEntry): void {
+    if (this.#isTailWhole && !this.#tail.push(entry)) this.#leaveTail(entry.call, entry.beganAt);
+  }
+
+  /** Reads the frames back from now on, until delivery has caught up again. `call` has ended, and is not in the tail. */
+  #leaveTail(call: number, beganAt: number): void {
+    if (!this.#isTailWhole) return;
+    this.#isTailWhole = false;
+    for (const entry of this.#tail.clear()) if (entry.call > 0) this.#assembler.expect(entry.call, entry.beganAt);
+    for (const [running, { index }] of this.#running) this.#assembler.expect(running, index);
+    if (call > 0) this.#assembler.expect(call, beganAt);
   }
 
   /** Deletes what was delivered. */
   #reclaim(): void {
-    const { assembler } = this;
     const log = this.#log;
     if (log.bytes >= startOverBytes && this.#startOver()) return;
-    log.dropBefore(Math.min(assembler.oldestOpen, this.cursor.state.nextIndex));
+    log.dropBefore(this.#oldestNeeded());
     const second = log.segmentStates[1];
     if (second === undefined || log.bytes < this.limits.maxBytes * carryFraction) return;
     if (this.cursor.state.nextIndex < second.firstIndex) return;
-    for (const [call, opened] of assembler.open) {
-      if (opened.index >= second.firstIndex || !this.#running.has(call)) continue;
-      const frame = opened.frame ?? log.read(opened.index, 1).records[0];
+    for (const running of this.#running.values()) {
+      if (running.index >= second.firstIndex) continue;
+      const frame = log.read(running.index, 1).records[0];
       if (frame === undefined) continue;
       try {
-        opened.index = log.append([frame]);
+        running.index = log.append([frame]);
       } catch {
         return;
       }
     }
-    log.dropBefore(Math.min(assembler.oldestOpen, this.cursor.state.nextIndex));
+    log.dropBefore(this.#oldestNeeded());
+  }
+
+  /** Index of the oldest frame that was not delivered, or belongs to an event that was not. */
+  #oldestNeeded(): number {
+    let oldest = Math.min(this.cursor.state.nextIndex, this.#tail.oldest, this.#assembler.oldestOpen);
+    for (const { index } of this.#running.values()) oldest = Math.min(oldest, index);
+    return oldest;
   }
 
   /**
@@ -280,8 +369,10 @@ export class Spool implements Source {
     deleteSegments(this.directory);
     state.nextIndex = 0;
     this.#writeCursor();
-    this.assembler.reset();
+    this.#assembler.clear();
+    this.#isTailWhole = true;
     this.#nextRead = 0;
+    this.#damagesTold = 0;
     this.#isLost = true;
     this.#log = openLog(this.directory, this.limits);
     this.#isLost = false;
@@ -291,10 +382,10 @@ export class Spool implements Source {
   /** Places on the disk that can't be read any more are losses like any other. */
   #noteDamage(sequence: number): void {
     const { damages } = this.#log;
-    let count = this.assembler.unmatched - this.#unmatchedTold;
+    let count = this.#assembler.unmatched - this.#unmatchedTold;
     for (const { firstIndex, nextIndex } of damages.slice(this.#damagesTold)) count += nextIndex - firstIndex;
     this.#damagesTold = damages.length;
-    this.#unmatchedTold = this.assembler.unmatched;
+    this.#unmatchedTold = this.#assembler.unmatched;
     if (count > 0) this.noteLoss(count, sequence, sequence, 'spool_damaged', nowMicros());
   }
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { CommonFields } from './call-text.js';
 import { isObject } from './messages.js';
 
 /** What the latest tools/list said of a tool; a claim of the server. Null: not stated. */
@@ -9,6 +10,8 @@ export interface ToolDefinition {
   readonly destructive: boolean | null;
   readonly idempotent: boolean | null;
   readonly openWorld: boolean | null;
+  /** What calls of the tool have in common, once it was called. */
+  common?: CommonFields;
 }
 
 /** Servers list tens to hundreds of tools; 10,000 × about 200 bytes = 2 MB is far beyond any of them. */

@@ -2,9 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { ActorSource } from './actor.js';
+import { errorResponse } from './instrument.js';
 import { LineSplitter, maxLineBytes } from './lines.js';
 import { isObject, type MessageContext } from './messages.js';
-import { type Direction, ObservedConnection, Observer, Unrecorded } from './observe.js';
+import { type Direction, ObservedConnection, Observer, type Refusal } from './observe.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 
 export interface WrapOptions {
@@ -77,7 +78,7 @@ async function passThrough(options: WrapOptions, observer: Observer, connection:
   child.on('error', () => {});
 
   const upward = new Passage('client_to_server', observer, connection, stdout);
-  const downward = new Passage('server_to_client', observer, connection, stdout);
+  const downward = new Passage('server_to_client', observer, connection, child.stdin!);
   forward(stdin, child.stdin!, upward, () => child.stdin!.end());
   const delivered = new Promise<void>((resolve) => {
     forward(child.stdout!, stdout, downward, resolve);
@@ -140,29 +141,30 @@ function forwardSignals(child: ChildProcess): () => void {
 
 /**
  * One direction: takes chunks, records the lines that end in them, and gives back what may go on. That is the chunk
- * itself, at once; only with failClosed is an unfinished line held, as it may have to be refused.
+ * itself, at once; only where a message may be refused is an unfinished line held.
  */
-export class Passage {
+class Passage {
   readonly #direction: Direction;
-  readonly #observer: Observer;
+  readonly #mayRefuse: boolean;
   readonly #connection: ObservedConnection;
-  readonly #client: Writable;
+  /** Back to where the lines come from. */
+  readonly #back: Writable;
   readonly #splitter: LineSplitter;
   #held: Buffer[] = [];
   #heldBytes = 0;
-  #refused: Unrecorded | undefined;
+  #refusal: Refusal | undefined;
   #message: unknown;
 
-  constructor(direction: Direction, observer: Observer, connection: ObservedConnection, client: Writable) {
+  constructor(direction: Direction, observer: Observer, connection: ObservedConnection, back: Writable) {
     this.#direction = direction;
-    this.#observer = observer;
+    this.#mayRefuse = observer.failClosed;
     this.#connection = connection;
-    this.#client = client;
+    this.#back = back;
     this.#splitter = new LineSplitter((line) => this.#observe(line));
   }
 
   push(chunk: Buffer): Buffer[] {
-    if (!this.#observer.failClosed) {
+    if (!this.#mayRefuse) {
       this.#splitter.push(chunk);
       return [chunk];
     }
@@ -192,47 +194,41 @@ export class Passage {
   }
 
   #release(): Buffer[] {
-    const passed = this.#refused === undefined ? this.#held : [];
-    if (this.#refused !== undefined) this.#refuse(this.#refused);
+    const passed = this.#refusal === undefined ? this.#held : this.#refuse(this.#refusal);
     this.#held = [];
     this.#heldBytes = 0;
-    this.#refused = undefined;
+    this.#refusal = undefined;
     this.#message = undefined;
     return passed;
   }
 
   #observe(line: Buffer | undefined): void {
-    try {
-      if (line === undefined) {
-        const reason = `a line of more than ${maxLineBytes} bytes`;
-        this.#connection.invalid(this.#direction, reason, stdioContext);
-        if (this.#observer.failClosed) throw new Unrecorded(reason);
-        return;
-      }
-      const text = line.toString();
-      if (text.trim() === '') return;
-      try {
-        this.#message = JSON.parse(text);
-      } catch {
-        this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext);
-        return;
-      }
-      this.#connection.observe(this.#direction, this.#message, stdioContext);
-    } catch (error) {
-      if (error instanceof Unrecorded) this.#refused = error;
+    if (line === undefined) {
+      const reason = `a line of more than ${maxLineBytes} bytes`;
+      this.#refusal = this.#connection.invalid(this.#direction, reason, stdioContext);
+      if (this.#mayRefuse) this.#refusal ??= { code: -32600, message: `refused: ${reason}` };
+      return;
     }
+    const text = line.toString();
+    if (text.trim() === '') return;
+    try {
+      this.#message = JSON.parse(text);
+    } catch {
+      this.#refusal = this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext);
+      return;
+    }
+    this.#refusal = this.#connection.observe(this.#direction, this.#message, stdioContext);
   }
 
-  /** Answers in the server's place: each call of the line that was held back, whichever way it went. */
-  #refuse(reason: Unrecorded): void {
-    const messages = Array.isArray(this.#message) ? this.#message : [this.#message];
-    for (const message of messages) {
-      const id = isObject(message) ? message.id : null;
-      const answered =
-        this.#direction === 'server_to_client' ? !isObject(message) || message.method === undefined : true;
-      if (id === undefined || !answered) continue;
-      const answer = { jsonrpc: '2.0', id, error: { code: -32603, message: reason.message } };
-      this.#client.write(`${JSON.stringify(answer)}\n`);
+  /** Answers each call of the line that is held back, and returns what goes on in the place of answers. */
+  #refuse(refusal: Refusal): Buffer[] {
+    const passed: Buffer[] = [];
+    for (const message of Array.isArray(this.#message) ? this.#message : [this.#message]) {
+      const id: unknown = isObject(message) ? message.id : null;
+      const line = Buffer.from(`${JSON.stringify(errorResponse(id, refusal))}\n`);
+      if (isObject(message) && message.method === undefined && id !== undefined) passed.push(line);
+      else if (id !== undefined && this.#back.writable) this.#back.write(line);
     }
+    return passed;
   }
 }

@@ -34,8 +34,13 @@ export class Recording {
 
   constructor(readonly options: unknown) {}
 
-  begin(beginning: Record<string, unknown>): RecordedEntry {
+  common(fields: Record<string, unknown>): Record<string, unknown> {
+    return fields;
+  }
+
+  begin({ common = [], ...told }: Record<string, unknown> & { common?: Record<string, unknown>[] }): RecordedEntry {
     if (this.failing) throw new Error('no space left on device');
+    const beginning = Object.assign({}, ...common, inSnakeCase(told));
     const entry = { eventId: `event-${this.calls.length + 1}`, beginning };
     this.calls.push(entry);
     return entry;
@@ -44,7 +49,7 @@ export class Recording {
   end(call: RecordedEntry, end: Record<string, unknown>): void {
     if (this.failingEnds) throw new Error('no space left on device');
     if (call.end !== undefined) throw new Error(`${call.eventId} ended twice`);
-    call.end = end;
+    call.end = inSnakeCase(end);
   }
 
   async flush(): Promise<void> {}
@@ -59,4 +64,12 @@ export class Recording {
       .filter((call) => call.beginning.method === method)
       .map((call) => ({ ...call.beginning, ...call.end, event_id: call.eventId }));
   }
+}
+
+/** Names as the event has them; what is empty is not told, as in the event. */
+function inSnakeCase(told: Record<string, unknown>): Record<string, unknown> {
+  const entries = Object.entries(told).filter(([, value]) => value !== undefined && value !== '');
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
+  );
 }
