@@ -54,7 +54,7 @@ function decode(value: Buffer): string | undefined {
 
 /** Half a pair may only come from an escape: the bytes of the record are valid UTF-8. */
 function mayHoldSurrogates(text: string): boolean {
-  return text.includes('\\ud') || text.includes('\\uD');
+  return text.includes('\\u') && /\\u[dD]/.test(text);
 }
 
 const loneSurrogate = /\p{Surrogate}/u;
@@ -87,6 +87,54 @@ function parseObject(value: Buffer | string, maxBytes: number): Parsed {
 }
 
 /**
+ * A checked record as the fields it has, in any order: the place of each in the list of fields, and its value. Most
+ * records name a third of the fields, and what is not named costs nothing. The position is not part of it.
+ */
+export class CheckedRow {
+  readonly ok = true;
+  count = 0;
+  readonly places: number[] = [];
+  readonly values: unknown[] = [];
+
+  /** The value at a place of the list of fields; undefined when the record has its default there. */
+  at(place: number): unknown {
+    for (let index = 0; index < this.count; index++) if (this.places[index] === place) return this.values[index];
+    return undefined;
+  }
+
+  set(place: number, value: unknown): void {
+    let index = 0;
+    while (index < this.count && this.places[index] !== place) index++;
+    if (index === this.count) this.count++;
+    this.places[index] = place;
+    this.values[index] = value;
+  }
+
+  /** A row of a record that needs no check, with the values it has. */
+  static of(fields: Fields, record: Readonly<Record<string, unknown>>): CheckedRow {
+    const row = new CheckedRow();
+    for (const [place, name] of Object.keys(fields).entries()) if (name in record) row.set(place, record[name]);
+    return row;
+  }
+
+  copy(): CheckedRow {
+    const row = new CheckedRow();
+    row.count = this.count;
+    row.places.push(...this.places.slice(0, this.count));
+    row.values.push(...this.values.slice(0, this.count));
+    return row;
+  }
+}
+
+interface Slot {
+  readonly name: string;
+  readonly place: number;
+  readonly field: Field;
+  readonly check: ValueCheck;
+  readonly missing: unknown;
+}
+
+/**
  * The check of the records of one list of fields, which has a map named `attributes`.
  *
  * A field that is absent, or null where it is not required, has its default. A field that the list does not name is
@@ -94,82 +142,110 @@ function parseObject(value: Buffer | string, maxBytes: number): Parsed {
  * three. Lone surrogates become U+FFFD, noted under `replacedAttribute`; NUL is kept. Of two equal keys the last one
  * counts, as in every JSON.parse; what is stored is what was checked, so nothing slips past.
  */
-export class RecordCheck<R> {
-  private readonly checks: ReadonlyMap<string, ValueCheck>;
-  private readonly vouchedFields: ReadonlySet<string>;
-  private readonly fields: Fields;
-  private readonly requiredFields: readonly string[];
+export class RecordCheck<R = Readonly<Record<string, unknown>>> {
+  private readonly slots: readonly Slot[];
+  private readonly byName: ReadonlyMap<string, Slot>;
+  private readonly required: readonly Slot[];
   private readonly defaults: Readonly<Record<string, unknown>>;
+  private readonly row = new CheckedRow();
 
   constructor(fields: Fields) {
-    const entries = Object.entries(fields);
-    this.fields = fields;
-    this.checks = new Map(entries.map(([name, field]) => [name, checkOf(field)]));
-    this.vouchedFields = new Set(entries.flatMap(([name, field]) => (field.setBy ? [name] : [])));
-    this.requiredFields = entries.flatMap(([name, field]) => (field.required ? [name] : []));
-    this.defaults = Object.fromEntries(entries.map(([name, { kind }]) => [name, defaultOf(kind)]));
+    this.slots = Object.entries(fields).map(([name, field], place) => {
+      return { name, place, field, check: checkOf(field), missing: defaultOf(field.kind) };
+    });
+    this.byName = new Map(this.slots.map((slot) => [slot.name, slot]));
+    this.required = this.slots.filter(({ field }) => field.required);
+    this.defaults = Object.fromEntries(this.slots.map(({ name, missing }) => [name, missing]));
   }
 
-  /** Checks one record as it came, JSON text of one object. Never throws. */
+  /** The place of a field in the list. */
+  placeOf(name: keyof R & string): number {
+    return (this.byName.get(name) as Slot).place;
+  }
+
+  /** Checks one record as it came, JSON text of one object, and returns all its fields. Never throws. */
   check(value: Buffer | string, vouched: Partial<Vouched>, maxBytes = maxRecordBytes): Checked<R> {
+    const row = this.checkRow(value, vouched, maxBytes);
+    return row.ok ? { ok: true, event: this.recordOf(row, vouched.position) } : row;
+  }
+
+  /** As `check`, for whoever needs few of the fields. The row is valid until the next check. */
+  checkRow(value: Buffer | string, vouched: Partial<Vouched>, maxBytes = maxRecordBytes): CheckedRow | RecordRefused {
     const parsed = parseObject(value, maxBytes);
     return parsed.ok ? this.checkFields(parsed.record, vouched) : parsed;
   }
 
-  private checkFields(record: Record<string, unknown>, vouched: Partial<Vouched>): Checked<R> {
-    const { checks, vouchedFields } = this;
-    const event = { ...this.defaults };
+  /** All fields of a row. */
+  recordOf({ count, places, values }: CheckedRow, position?: Vouched['position']): R {
+    const record = { ...this.defaults };
+    for (let index = 0; index < count; index++)
+      record[(this.slots[places[index] as number] as Slot).name] = values[index];
+    if (position) {
+      record.recorded_at = millisText(position.recordedAtMs);
+      record.stream_partition = position.partition;
+      record.stream_offset = position.offset;
+    }
+    return record as R;
+  }
+
+  private checkFields(record: Record<string, unknown>, vouched: Partial<Vouched>): CheckedRow | RecordRefused {
+    const { byName, row } = this;
+    const { places, values } = row;
+    let count = 0;
+    let requiredCount = 0;
     let unknownFields: string[] | undefined;
-    for (const name in record) {
-      const check = checks.get(name);
-      if (check === undefined) {
-        unknownFields ??= [];
-        unknownFields.push(name);
-        continue;
+    let name = '';
+    try {
+      for (name in record) {
+        const slot = byName.get(name);
+        if (slot === undefined) {
+          unknownFields ??= [];
+          unknownFields.push(name);
+          continue;
+        }
+        const value = record[name];
+        if (value === null) continue;
+        const checked = slot.check(value);
+        if (slot.field.setBy !== undefined) {
+          const known = vouchedValue(name, vouched);
+          if (checked !== known) return claimRefused(name, slot.field, value, known);
+          continue;
+        }
+        if (slot.field.required && checked !== slot.missing) requiredCount++;
+        places[count] = slot.place;
+        values[count++] = checked;
       }
-      const value = record[name];
-      if (value === null) continue;
-      try {
-        event[name] = check(value);
-      } catch (error) {
-        return refusedBy(error, name);
+      row.count = count;
+      if (requiredCount < this.required.length) {
+        const missing = this.required.find((slot) => (row.at(slot.place) ?? slot.missing) === slot.missing) as Slot;
+        return refused('missing_field', 'is required', missing.name);
       }
-      if (vouchedFields.has(name)) {
-        const known = vouchedValue(name, vouched);
-        if (event[name] !== known) return claimRefused(name, this.fields[name] as Field, value, known);
+      name = 'attributes';
+      if (unknownFields !== undefined) {
+        const { place, missing } = byName.get(name) as Slot;
+        const attributes = (row.at(place) ?? missing) as Record<string, string>;
+        row.set(place, keepUnknown(record, unknownFields, attributes));
       }
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      return refused(error.code, error.message, name);
     }
-    for (const name of this.requiredFields) {
-      if (event[name] === this.defaults[name]) return refused('missing_field', 'is required', name);
-    }
-    if (unknownFields) {
-      try {
-        event.attributes = keepUnknown(record, unknownFields, event.attributes as Record<string, string>);
-      } catch (error) {
-        return refusedBy(error, 'attributes');
-      }
-    }
-    if (vouched.tenant !== undefined) event.tenant = vouched.tenant;
-    if (vouched.producer_key !== undefined) event.producer_key = vouched.producer_key;
-    if (vouched.position) {
-      event.recorded_at = millisText(vouched.position.recordedAtMs);
-      event.stream_partition = vouched.position.partition;
-      event.stream_offset = vouched.position.offset;
-    }
-    return { ok: true, event: event as R };
+    this.vouch('tenant', vouched.tenant);
+    this.vouch('producer_key', vouched.producer_key);
+    return row;
+  }
+
+  private vouch(name: string, value: string | undefined): void {
+    if (value !== undefined) this.row.set((this.byName.get(name) as Slot).place, value);
   }
 }
 
-const callCheck = new RecordCheck<CallEvent>(eventFields);
+/** The check of the `calls` topic. */
+export const callCheck = new RecordCheck<CallEvent>(eventFields);
 
-/** Checks one record of the `calls` topic. Never throws. */
+/** Checks one record of the `calls` topic and returns all its fields. Never throws. */
 export function checkCall(value: Buffer | string, vouched: Vouched, maxBytes = maxRecordBytes): Checked<CallEvent> {
   return callCheck.check(value, vouched, maxBytes);
-}
-
-function refusedBy(error: unknown, field: string): RecordRefused {
-  if (!(error instanceof Refusal)) throw error;
-  return refused(error.code, error.message, field);
 }
 
 function claimRefused(name: string, { setBy }: Field, claimed: unknown, known: unknown): RecordRefused {

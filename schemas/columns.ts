@@ -1,3 +1,5 @@
+import { parseUuid } from './uuid.js';
+
 /**
  * Growing buffers for the columns of one block in ClickHouse's Native format, one class for each type. The layout is
  * ClickHouse's own (src/Formats/NativeWriter.cpp and the serializations beside it), little-endian throughout.
@@ -100,6 +102,12 @@ export class ByteBuffer {
     this.length += value.length;
   }
 
+  writeZeros(count: number): void {
+    this.reserve(count);
+    this.bytes.fill(0, this.length, this.length + count);
+    this.length += count;
+  }
+
   append(other: ByteBuffer): void {
     this.reserve(other.length);
     other.bytes.copy(this.bytes, this.length, 0, other.length);
@@ -118,117 +126,143 @@ function varintSize(value: number): number {
 export interface Column<T> {
   /** The ClickHouse type, as it stands in the block's header. */
   readonly type: string;
+  /** Rows so far. */
+  readonly rows: number;
   append(value: T): void;
+  /** Appends defaults until the column has so many rows: what no record named costs one fill. */
+  pad(rows: number): void;
   /** Bytes that `write` will produce, roughly. */
   readonly size: number;
-  /** Appends the column's data to the block. */
-  write(block: ByteBuffer, rows: number): void;
+  /** Appends the column's data, which has been padded, to the block. */
+  write(block: ByteBuffer): void;
   reset(): void;
 }
 
+/** A column whose default is a number of zero bytes. */
 abstract class PlainColumn<T> implements Column<T> {
   protected readonly data = new ByteBuffer();
-  constructor(readonly type: string) {}
+  rows = 0;
+  constructor(
+    readonly type: string,
+    private readonly defaultBytes: number,
+  ) {}
   abstract append(value: T): void;
+  pad(rows: number): void {
+    this.data.writeZeros((rows - this.rows) * this.defaultBytes);
+    this.rows = rows;
+  }
   get size(): number {
     return this.data.length;
   }
-  write(block: ByteBuffer, _rows: number): void {
+  write(block: ByteBuffer): void {
     block.append(this.data);
   }
   reset(): void {
     this.data.length = 0;
+    this.rows = 0;
   }
 }
 
 /** UInt64, Int64, DateTime64 (ticks): safe integers. */
 export class Int64Column extends PlainColumn<number> {
+  constructor(type: string) {
+    super(type, 8);
+  }
   append(value: number): void {
     this.data.writeInt64(value);
+    this.rows++;
   }
 }
 
 export class Uint32Column extends PlainColumn<number> {
   constructor() {
-    super('UInt32');
+    super('UInt32', 4);
   }
   append(value: number): void {
     this.data.writeUint32(value);
+    this.rows++;
   }
 }
 
 export class BoolColumn extends PlainColumn<boolean> {
   constructor() {
-    super('Bool');
+    super('Bool', 1);
   }
   append(value: boolean): void {
     this.data.writeByte(value ? 1 : 0);
+    this.rows++;
   }
 }
 
 export class StringColumn extends PlainColumn<string> {
   constructor() {
-    super('String');
+    super('String', 1);
   }
   append(value: string): void {
     this.data.writeString(value);
+    this.rows++;
   }
 }
 
 /** A String column of raw bytes. */
 export class BytesColumn extends PlainColumn<Uint8Array> {
   constructor() {
-    super('String');
+    super('String', 1);
   }
   append(value: Uint8Array): void {
     this.data.writeBytes(value);
+    this.rows++;
   }
 }
 
-/** Text is parsed by position; a UUID is stored as two 64-bit halves, each little-endian. */
-const uuidDigits = [16, 14, 11, 9, 6, 4, 2, 0, 34, 32, 30, 28, 26, 24, 21, 19] as const;
-
+/** A UUID is stored as two 64-bit halves, each little-endian. */
 export class UuidColumn extends PlainColumn<string> {
+  private readonly words = new Uint32Array(4);
   constructor() {
-    super('UUID');
+    super('UUID', 16);
   }
   append(value: string): void {
-    this.data.reserve(16);
-    const { bytes } = this.data;
-    let at = this.data.length;
-    for (let index = 0; index < 16; index++) {
-      const digit = uuidDigits[index] as number;
-      bytes[at++] = (hexadecimal(value.charCodeAt(digit)) << 4) | hexadecimal(value.charCodeAt(digit + 1));
-    }
-    this.data.length = at;
+    const { data, words } = this;
+    // The text was checked before.
+    parseUuid(value, words);
+    data.writeUint32(words[1] as number);
+    data.writeUint32(words[0] as number);
+    data.writeUint32(words[3] as number);
+    data.writeUint32(words[2] as number);
+    this.rows++;
   }
-}
-
-/** Value of a lower-case or upper-case hexadecimal digit that was checked before. */
-function hexadecimal(code: number): number {
-  return code < 58 ? code - 48 : (code | 32) - 87;
 }
 
 /** A mask of nulls before the values; a null still has a place among the values. */
 export class NullableColumn<T> implements Column<T | null> {
   readonly type: string;
   private readonly mask = new ByteBuffer();
-  constructor(
-    private readonly inner: Column<T>,
-    private readonly placeholder: T,
-  ) {
+  constructor(private readonly inner: Column<T>) {
     this.type = `Nullable(${inner.type})`;
   }
+  get rows(): number {
+    return this.mask.length;
+  }
   append(value: T | null): void {
-    this.mask.writeByte(value === null ? 1 : 0);
-    this.inner.append(value === null ? this.placeholder : value);
+    if (value === null) this.pad(this.mask.length + 1);
+    else {
+      this.mask.writeByte(0);
+      this.inner.append(value);
+    }
+  }
+  pad(rows: number): void {
+    const { mask } = this;
+    mask.reserve(rows - mask.length);
+    mask.bytes.fill(1, mask.length, rows);
+    mask.length = rows;
+    this.inner.pad(rows);
   }
   get size(): number {
     return this.mask.length + this.inner.size;
   }
-  write(block: ByteBuffer, rows: number): void {
+  write(block: ByteBuffer): void {
     block.append(this.mask);
-    this.inner.write(block, rows);
+    this.inner.write(block);
   }
   reset(): void {
     this.mask.length = 0;
@@ -239,10 +273,10 @@ export class NullableColumn<T> implements Column<T | null> {
 /** A dictionary of the block's distinct values, and for each row its place there. */
 export class LowCardinalityColumn implements Column<string> {
   readonly type = 'LowCardinality(String)';
+  rows = 0;
   private readonly places = new Map<string, number>();
   private readonly dictionary = new ByteBuffer();
   private keys = new Uint32Array(initialCapacity);
-  private rows = 0;
   private lastValue = '';
   private lastPlace = 0;
 
@@ -263,17 +297,24 @@ export class LowCardinalityColumn implements Column<string> {
       this.lastValue = value;
       this.lastPlace = place;
     }
-    if (this.rows === this.keys.length) {
-      const larger = new Uint32Array(this.rows * 2);
-      larger.set(this.keys);
-      this.keys = larger;
-    }
+    if (this.rows === this.keys.length) this.grow(this.rows + 1);
     this.keys[this.rows++] = place;
+  }
+  pad(rows: number): void {
+    if (rows > this.keys.length) this.grow(rows);
+    this.keys.fill(0, this.rows, rows);
+    this.rows = rows;
+  }
+  private grow(rows: number): void {
+    const larger = new Uint32Array(Math.max(rows, this.keys.length * 2));
+    larger.set(this.keys);
+    this.keys = larger;
   }
   get size(): number {
     return this.dictionary.length + this.rows * (this.places.size <= 256 ? 1 : this.places.size <= 65536 ? 2 : 4) + 24;
   }
-  write(block: ByteBuffer, rows: number): void {
+  write(block: ByteBuffer): void {
+    const { rows } = this;
     const distinct = this.places.size;
     const width = distinct <= 256 ? 0 : distinct <= 65536 ? 1 : 2;
     block.writeInt64(1);
@@ -304,18 +345,22 @@ export class LowCardinalityColumn implements Column<string> {
 /** Ends of the rows' arrays, then all their elements. */
 export class ArrayColumn implements Column<readonly string[]> {
   readonly type = 'Array(String)';
+  rows = 0;
   private readonly ends = new ByteBuffer();
   private readonly elements = new ByteBuffer();
   private count = 0;
   append(value: readonly string[]): void {
     for (const element of value) this.elements.writeString(element);
     this.count += value.length;
-    this.ends.writeInt64(this.count);
+    this.pad(this.rows + 1);
+  }
+  pad(rows: number): void {
+    for (; this.rows < rows; this.rows++) this.ends.writeInt64(this.count);
   }
   get size(): number {
     return this.ends.length + this.elements.length;
   }
-  write(block: ByteBuffer, _rows: number): void {
+  write(block: ByteBuffer): void {
     block.append(this.ends);
     block.append(this.elements);
   }
@@ -323,12 +368,14 @@ export class ArrayColumn implements Column<readonly string[]> {
     this.ends.length = 0;
     this.elements.length = 0;
     this.count = 0;
+    this.rows = 0;
   }
 }
 
 /** Ends of the rows' maps, then all their keys, then all their values. */
 export class MapColumn implements Column<Readonly<Record<string, string>>> {
   readonly type = 'Map(String, String)';
+  rows = 0;
   private readonly ends = new ByteBuffer();
   private readonly keys = new ByteBuffer();
   private readonly values = new ByteBuffer();
@@ -339,12 +386,15 @@ export class MapColumn implements Column<Readonly<Record<string, string>>> {
       this.values.writeString(value[key] as string);
       this.count++;
     }
-    this.ends.writeInt64(this.count);
+    this.pad(this.rows + 1);
+  }
+  pad(rows: number): void {
+    for (; this.rows < rows; this.rows++) this.ends.writeInt64(this.count);
   }
   get size(): number {
     return this.ends.length + this.keys.length + this.values.length;
   }
-  write(block: ByteBuffer, _rows: number): void {
+  write(block: ByteBuffer): void {
     block.append(this.ends);
     block.append(this.keys);
     block.append(this.values);
@@ -354,6 +404,7 @@ export class MapColumn implements Column<Readonly<Record<string, string>>> {
     this.keys.length = 0;
     this.values.length = 0;
     this.count = 0;
+    this.rows = 0;
   }
 }
 
@@ -369,6 +420,8 @@ export function writeBlock(
   for (const [name, column] of columns) {
     block.writeString(name);
     block.writeString(column.type);
-    if (rows > 0) column.write(block, rows);
+    if (rows === 0) continue;
+    if (column.rows < rows) column.pad(rows);
+    column.write(block);
   }
 }

@@ -1,3 +1,4 @@
+import { CheckedRow } from './check.js';
 import { type Fields, positionFields } from './field.js';
 import { RecordBlock } from './native.js';
 import type { RecordTopic } from './record-topic.js';
@@ -77,7 +78,7 @@ export const deadFields = {
 export const deadTopic: RecordTopic = {
   fields: deadFields,
   identity: ['source_topic', 'source_partition', 'source_offset'],
-  check: (value, headers) => ({ ok: true, event: { ...parseDead(value, headers) } }),
+  check: (value, headers) => CheckedRow.of(deadFields, { ...parseDead(value, headers) }),
 };
 
 /** A block of `dead`. */

@@ -1,3 +1,4 @@
+import type { CheckedRow } from './check.js';
 import {
   ArrayColumn,
   BoolColumn,
@@ -30,17 +31,24 @@ class TimeColumn implements Column<string> {
   ) {
     this.ticks = new Int64Column(type);
   }
+  get rows(): number {
+    return this.ticks.rows;
+  }
   append(value: string): void {
-    this.ticks.append(Math.floor(parseTimeMicros(value) / this.microsPerTick));
+    const micros = parseTimeMicros(value);
+    this.ticks.append(this.microsPerTick === 1 ? micros : Math.floor(micros / this.microsPerTick));
   }
   appendTicks(ticks: number): void {
     this.ticks.append(ticks);
   }
+  pad(rows: number): void {
+    this.ticks.pad(rows);
+  }
   get size(): number {
     return this.ticks.size;
   }
-  write(block: ByteBuffer, rows: number): void {
-    this.ticks.write(block, rows);
+  write(block: ByteBuffer): void {
+    this.ticks.write(block);
   }
   reset(): void {
     this.ticks.reset();
@@ -66,12 +74,12 @@ const columnOf: { [K in FieldKind]: () => Column<FieldKinds[K]> } = {
   text: () => new StringColumn(),
   body: () => new StringColumn(),
   choice: () => new LowCardinalityColumn(),
-  duration: () => new NullableColumn(new DurationColumn(), 0),
+  duration: () => new NullableColumn(new DurationColumn()),
   counter: () => new Int64Column('UInt64'),
   size: () => new Uint32Column(),
   integer: () => new Int64Column('Int64'),
   flag: () => new BoolColumn(),
-  hint: () => new NullableColumn(new BoolColumn(), false),
+  hint: () => new NullableColumn(new BoolColumn()),
   list: () => new ArrayColumn(),
   map: () => new MapColumn(),
   bytes: () => new BytesColumn(),
@@ -88,8 +96,7 @@ export function columnTypeOf(kind: FieldKind): string {
  */
 export class RecordBlock<R> {
   private readonly named: (readonly [string, Column<never>])[] = [];
-  /** Columns that take their value from the record, beside the names. */
-  private readonly names: string[] = [];
+  /** By the fields' places in the list. */
   private readonly columns: Column<unknown>[] = [];
   private readonly recordedAt: TimeColumn;
   private readonly partition: Column<number>;
@@ -104,8 +111,6 @@ export class RecordBlock<R> {
       const column = columnOf[kind]() as Column<never>;
       byName.set(name, column);
       this.named.push([name, column]);
-      if (name in positionFields) continue;
-      this.names.push(name);
       this.columns.push(column as Column<unknown>);
     }
     this.recordedAt = byName.get('recorded_at') as unknown as TimeColumn;
@@ -115,10 +120,26 @@ export class RecordBlock<R> {
 
   /** Appends a checked record. `recordedAtMs` is milliseconds since the epoch, as the stream's record has it. */
   append(record: R, recordedAtMs: number, partition: number, offset: number): void {
-    const { names, columns } = this;
-    for (let index = 0; index < columns.length; index++) {
-      (columns[index] as Column<unknown>).append((record as Record<string, unknown>)[names[index] as string]);
+    for (const [name, column] of this.named) {
+      if (!(name in positionFields)) this.put(column as Column<unknown>, (record as Record<string, unknown>)[name]);
     }
+    this.endRow(recordedAtMs, partition, offset);
+  }
+
+  /** As `append`, of a record that was checked by the same list of fields. */
+  appendRow({ count, places, values }: CheckedRow, recordedAtMs: number, partition: number, offset: number): void {
+    const { columns } = this;
+    for (let index = 0; index < count; index++)
+      this.put(columns[places[index] as number] as Column<unknown>, values[index]);
+    this.endRow(recordedAtMs, partition, offset);
+  }
+
+  private put(column: Column<unknown>, value: unknown): void {
+    if (column.rows < this.count) column.pad(this.count);
+    column.append(value);
+  }
+
+  private endRow(recordedAtMs: number, partition: number, offset: number): void {
     this.recordedAt.appendTicks(recordedAtMs);
     this.partition.append(partition);
     this.offset.append(offset);

@@ -1,4 +1,4 @@
-import { type Checked, RecordCheck, type Vouched } from './check.js';
+import { type CheckedRow, RecordCheck, type RecordRefused, type Vouched } from './check.js';
 import type { Fields } from './field.js';
 
 /**
@@ -13,16 +13,16 @@ export interface RecordTopic {
    * be known again and is stored each time.
    */
   readonly identity: readonly string[];
-  /** Checks a record as it came from the stream. Never throws. */
+  /** Checks a record as it came from the stream. Never throws. The row is valid until the next check. */
   check(
     value: Buffer,
     headers: Readonly<Record<string, string>>,
     position: NonNullable<Vouched['position']>,
-  ): Checked<Readonly<Record<string, unknown>>>;
+  ): CheckedRow | RecordRefused;
 }
 
 /** A topic whose records are JSON objects of these fields. Fields that it does not know are kept in `attributes`. */
 export function jsonTopic(fields: Fields, identity: readonly string[]): RecordTopic {
-  const records = new RecordCheck<Readonly<Record<string, unknown>>>(fields);
-  return { fields, identity, check: (value, _headers, position) => records.check(value, { position }) };
+  const records = new RecordCheck(fields);
+  return { fields, identity, check: (value, _headers, position) => records.checkRow(value, { position }) };
 }

@@ -22,6 +22,18 @@ function twoDigits(text: string, at: number): number {
  * not in 2000..2099. A leap second (`:60`) is not taken.
  */
 export function parseTimeMicros(text: string): number {
+  if (text !== lastText) {
+    lastMicros = parse(text);
+    lastText = text;
+  }
+  return lastMicros;
+}
+
+/** A time is parsed to be checked and again to be encoded; in between only numbers are looked at. */
+let lastText = '';
+let lastMicros = Number.NaN;
+
+function parse(text: string): number {
   const length = text.length;
   if (length < 20 || length > 40) return Number.NaN;
   if (text.charCodeAt(4) !== 45 || text.charCodeAt(7) !== 45) return Number.NaN;

@@ -77,8 +77,9 @@ CREATE TABLE IF NOT EXISTS calls
     ),
     PROJECTION by_stream_partition
     (
-        SELECT stream_partition, max(stream_offset), count()
-        GROUP BY stream_partition
+        SELECT
+            tenant, stream_partition, max(stream_offset), max(toUnixTimestamp64Milli(UUIDv7ToDateTime(event_id))), count()
+        GROUP BY tenant, stream_partition
     )
 )
 ENGINE = MergeTree

@@ -2,9 +2,8 @@
  * From a batch of the `calls` topic to rows: checks each record, decides which are repeated deliveries, and hands the
  * rest to the writer in order.
  */
-import { type Checked, checkCall } from '../../schemas/check.js';
+import { type CheckedRow, callCheck, type RecordRefused } from '../../schemas/check.js';
 import { deadToRecord } from '../../schemas/dead.js';
-import type { CallEvent } from '../../schemas/event.js';
 import type { Store } from '../store/store.js';
 import { untilDone } from '../stream/retry.js';
 import type { NewRecord, RecordBatch, StreamRecord, Topic } from '../stream/stream.js';
@@ -20,22 +19,31 @@ export interface DirectProducers {
   readonly mayNameTenant: boolean;
 }
 
+const tenantPlace = callCheck.placeOf('tenant');
+const eventIdPlace = callCheck.placeOf('event_id');
+const tenantOf = (row: CheckedRow): string => (row.at(tenantPlace) as string | undefined) ?? '';
+const eventIdOf = (row: CheckedRow): string => row.at(eventIdPlace) as string;
+
 /**
  * Checks a record of the stream with what its headers and its position vouch for. The same record gives the same answer
- * every time.
+ * every time. The row is valid until the next check.
  */
-export function checkRecord(record: StreamRecord, partition: number, direct: DirectProducers): Checked<CallEvent> {
-  const { headers } = record;
+function checkRecord(
+  { headers, timestamp, offset }: StreamRecord,
+  value: Buffer,
+  partition: number,
+  direct: DirectProducers,
+): CheckedRow | RecordRefused {
   const vouched = {
     tenant: headers.tenant ?? direct.tenant,
     producer_key: headers.producer_key ?? '',
-    position: { recordedAtMs: record.timestamp, partition, offset: record.offset },
+    position: { recordedAtMs: timestamp, partition, offset },
   };
-  const checked = checkCall(record.value, vouched);
+  const checked = callCheck.checkRow(value, vouched);
   if (checked.ok || checked.field !== 'tenant' || headers.tenant !== undefined || !direct.mayNameTenant) return checked;
   // The refusal says that the record names another tenant, which it may: once more with that one.
-  const { tenant } = JSON.parse(record.value.toString('utf8')) as { tenant: unknown };
-  return typeof tenant === 'string' && tenant !== '' ? checkCall(record.value, { ...vouched, tenant }) : checked;
+  const { tenant } = JSON.parse(value.toString('utf8')) as { tenant: unknown };
+  return typeof tenant === 'string' && tenant !== '' ? callCheck.checkRow(value, { ...vouched, tenant }) : checked;
 }
 
 /** The record of the `dead` topic for a record that could not be stored. All letters of a partition keep their order. */
@@ -60,32 +68,29 @@ export function deadLetterOf(
   };
 }
 
-/** For each tenant the greatest time inside an id that is stored already. */
+/** For each tenant the greatest time inside an id that is stored already; `defaultMs` for a tenant that is not named. */
 export interface StoredUpTo {
   readonly defaultMs: number;
   readonly byTenant: ReadonlyMap<string, number>;
 }
 
-/** More tenants with ids from the future than this are not told apart: all share the greatest time. */
-const futureTenantsLimit = 10_000;
+/** More tenants than this are not told apart: all share the greatest time, and more ids are asked for. */
+const tenantsToldApart = 10_000;
 
 /**
- * Reads for each tenant a time that no stored id exceeds. Ids are new as a rule, so the default is `nowMs`, and only ids
- * beyond it are looked for: the index on the id's time leaves nothing else to read. `nowMs` may be any number, a better
- * one only means less asking later.
+ * Reads for each tenant the greatest time inside a stored id, from the projection by_stream_partition: a few rows a part.
+ * What an ingestor finds waiting at its start is newer as a rule, so it need not ask for it.
  */
-export async function readStoredUpTo(store: Store, nowMs: number): Promise<StoredUpTo> {
-  const sql =
-    'SELECT tenant, toString(max(toUnixTimestamp64Milli(UUIDv7ToDateTime(event_id)))) AS up_to FROM calls ' +
-    `WHERE UUIDv7ToDateTime(event_id) > fromUnixTimestamp64Milli(toInt64(${Math.floor(nowMs)}), 'UTC') GROUP BY tenant ` +
-    `ORDER BY max(toUnixTimestamp64Milli(UUIDv7ToDateTime(event_id))) DESC LIMIT ${futureTenantsLimit}`;
+export async function readStoredUpTo(store: Pick<Store, 'query'>): Promise<StoredUpTo> {
+  const time = 'max(toUnixTimestamp64Milli(UUIDv7ToDateTime(event_id)))';
+  const sql = `SELECT tenant, toString(${time}) AS up_to FROM calls GROUP BY tenant ORDER BY ${time} DESC LIMIT ${tenantsToldApart}`;
   const byTenant = new Map<string, number>();
-  let latestMs = nowMs;
+  let latestMs = 0;
   for await (const row of readRows<{ tenant: string; up_to: string }>(store, sql)) {
     byTenant.set(row.tenant, Number(row.up_to));
     latestMs = Math.max(latestMs, Number(row.up_to));
   }
-  return { defaultMs: byTenant.size < futureTenantsLimit ? nowMs : latestMs, byTenant };
+  return { defaultMs: byTenant.size < tenantsToldApart ? 0 : latestMs, byTenant };
 }
 
 /** Rows of a query as objects. */
@@ -110,13 +115,20 @@ export interface CallsPartitionOptions {
   readonly report: (error: unknown, what: string) => void;
 }
 
-/** A record of a batch with what is known about it so far. */
-interface Decided {
+/** A record that waits for the table's answer, its own or that of one before it. */
+interface Waiting {
   readonly record: StreamRecord;
-  readonly checked: Checked<CallEvent> | undefined;
-  /** True while only the table can tell whether the event is stored. */
-  readonly ask: boolean;
+  readonly valueBytes: number;
+  readonly decided: Decided;
 }
+
+/** What is known of a record: to be stored, stored if the table does not have it, stored before, or refused. */
+type Decided =
+  | { readonly kind: 'store' | 'ask'; readonly row: CheckedRow }
+  | { readonly kind: 'repeated' }
+  | { readonly kind: 'refused'; readonly refusal: RecordRefused; readonly letter: NewRecord };
+
+const repeated: Decided = { kind: 'repeated' };
 
 /** The ids of one partition and what is decided by them. */
 export class CallsPartition {
@@ -129,79 +141,90 @@ export class CallsPartition {
 
   /** Takes back what was remembered of a record that was not stored, so that a replay of it is not a repetition. */
   forget(record: StreamRecord): void {
-    const event = this.decode(record);
-    this.recent.remove(event.tenant, event.event_id);
+    const row = this.decode(record);
+    this.recent.remove(tenantOf(row), eventIdOf(row));
   }
 
-  /** The event of a record that was found good before. */
-  decode(record: StreamRecord): CallEvent {
-    const checked = checkRecord(record, this.options.partition, this.options.direct);
+  /** The row of a record that was found good before. */
+  decode(record: StreamRecord): CheckedRow {
+    const checked = checkRecord(record, record.value, this.options.partition, this.options.direct);
     if (!checked.ok)
       throw new Error(`The record at offset ${record.offset} was good and is refused: ${checked.message}`);
-    return checked.event;
+    return checked;
   }
 
   /** Brings a batch to the writer; resolves when the writer has room for the next one. */
-  async handle(batch: RecordBatch, writer: PartitionWriter<CallEvent>): Promise<void> {
-    const { partition, direct } = this.options;
-    let waiting: Decided[] | undefined;
+  async handle(batch: RecordBatch, writer: PartitionWriter): Promise<void> {
+    let waiting: Waiting[] | undefined;
     for (const record of batch.records) {
-      const decided = this.decide(record, checkRecord(record, partition, direct));
+      const { value } = record;
+      const decided = this.decide(record, value);
       // Rows must reach the writer in order, so from the first one that must be asked for the others wait for it.
-      if (decided.ask) waiting ??= [];
-      if (waiting !== undefined) waiting.push(decided);
-      else {
-        const room = this.deliver(decided, writer);
-        if (room !== undefined) await room;
+      if (decided.kind === 'ask') waiting ??= [];
+      if (waiting !== undefined) {
+        const kept = 'row' in decided ? { ...decided, row: decided.row.copy() } : decided;
+        waiting.push({ record, valueBytes: value.length, decided: kept });
+        continue;
       }
+      const room = this.deliver(record, value.length, decided, writer);
+      if (room !== undefined) await room;
     }
     if (waiting === undefined) return;
     const stored = await this.askStored(waiting, writer.signal);
-    for (const decided of waiting) {
-      const room = this.deliver(decided, writer, stored);
+    for (const { record, valueBytes, decided } of waiting) {
+      const isStored = decided.kind === 'ask' && stored.get(tenantOf(decided.row))?.has(eventIdOf(decided.row));
+      const room = this.deliver(record, valueBytes, isStored ? repeated : decided, writer);
       if (room !== undefined) await room;
     }
   }
 
-  private decide(record: StreamRecord, checked: Checked<CallEvent>): Decided {
-    if (!checked.ok) return { record, checked, ask: false };
-    const { tenant, event_id } = checked.event;
+  private decide(record: StreamRecord, value: Buffer): Decided {
+    const { partition, direct } = this.options;
+    const row = checkRecord(record, value, partition, direct);
+    if (!row.ok) return this.refuse(record, row);
+    const tenant = tenantOf(row);
     if (!this.recent.hasRoomFor(tenant)) {
       const message = 'the partition has as many tenants as are kept apart';
-      return { record, checked: { ok: false, code: 'out_of_range', field: 'tenant', message }, ask: false };
+      return this.refuse(record, { ok: false, code: 'out_of_range', field: 'tenant', message });
     }
-    const verdict = this.recent.see(tenant, event_id);
-    if (verdict === 'repeated') return { record, checked: undefined, ask: false };
-    return { record, checked, ask: verdict === 'unknown' };
+    const verdict = this.recent.see(tenant, eventIdOf(row));
+    if (verdict === 'repeated') return repeated;
+    return { kind: verdict === 'new' ? 'store' : 'ask', row };
+  }
+
+  private refuse(record: StreamRecord, refusal: RecordRefused): Decided {
+    const letter = deadLetterOf('calls', this.options.partition, record, refusal.code, refusal.message);
+    return { kind: 'refused', refusal, letter };
   }
 
   private deliver(
-    { record, checked, ask }: Decided,
-    writer: PartitionWriter<CallEvent>,
-    stored?: ReadonlyMap<string, ReadonlySet<string>>,
+    record: StreamRecord,
+    valueBytes: number,
+    decided: Decided,
+    writer: PartitionWriter,
   ): Promise<void> | undefined {
-    const { metrics, partition } = this.options;
-    const repeated =
-      checked === undefined || (ask && checked.ok && stored?.get(checked.event.tenant)?.has(checked.event.event_id));
-    if (repeated) {
-      metrics.duplicates.inc({ topic: 'calls' });
-      writer.skip(record);
-      return undefined;
+    switch (decided.kind) {
+      case 'store':
+      case 'ask':
+        return writer.add(record, decided.row, valueBytes);
+      case 'refused':
+        return writer.addDead(record, decided.letter, decided.refusal.code);
+      case 'repeated':
+        this.options.metrics.duplicates.inc({ topic: 'calls' });
+        writer.skip(record);
+        return undefined;
     }
-    if (checked.ok) return writer.add(record, checked.event);
-    const letter = deadLetterOf('calls', partition, record, checked.code, checked.message);
-    return writer.addDead(record, letter, checked.code);
   }
 
   /** One question to the table for each tenant of the batch. */
-  private async askStored(decided: readonly Decided[], signal: AbortSignal): Promise<Map<string, Set<string>>> {
+  private async askStored(waiting: readonly Waiting[], signal: AbortSignal): Promise<Map<string, Set<string>>> {
     const idsOf = new Map<string, string[]>();
-    for (const { checked, ask } of decided) {
-      if (!ask || !checked?.ok) continue;
-      const { tenant, event_id } = checked.event;
+    for (const { decided } of waiting) {
+      if (decided.kind !== 'ask') continue;
+      const tenant = tenantOf(decided.row);
       const ids = idsOf.get(tenant);
-      if (ids === undefined) idsOf.set(tenant, [event_id]);
-      else ids.push(event_id);
+      if (ids === undefined) idsOf.set(tenant, [eventIdOf(decided.row)]);
+      else ids.push(eventIdOf(decided.row));
     }
     const stored = new Map<string, Set<string>>();
     for (const [tenant, ids] of idsOf) {

@@ -6,7 +6,6 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
-import type { CallEvent } from '../../schemas/event.js';
 import { CallsBlock, RecordBlock } from '../../schemas/native.js';
 import { type RecordTable, type RecordTopicName, recordTopicNames, tableFields } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';
@@ -15,7 +14,7 @@ import { Abandoned, pause, pauseMs, untilDone } from '../stream/retry.js';
 import type { Consumer, RecordBatch, Stream } from '../stream/stream.js';
 import { CallsPartition, type DirectProducers, deadLetterOf, readStoredUpTo, type StoredUpTo } from './calls.js';
 import { type IngestorMetrics, ingestorMetrics, type PartitionLag } from './metrics.js';
-import { RecordPartition, type TopicRow } from './records.js';
+import { RecordPartition } from './records.js';
 import { type BlockLimits, PartitionWriter } from './writer.js';
 
 export interface IngestorLimits extends BlockLimits {
@@ -47,8 +46,6 @@ export interface IngestorOptions {
   readonly metrics: Registry;
   /** A failure that the ingestor deals with by itself and that somebody should know of. `what` names the step. */
   readonly onFault?: (error: unknown, what: string) => void;
-  /** Milliseconds since the epoch. Only decides how often the table is asked, never what is stored. */
-  readonly clock?: () => number;
 }
 
 /** What the ingestor did since its start, for `status`. */
@@ -209,12 +206,12 @@ class TopicIngestor {
   }
 
   private async assign(partitions: readonly number[]): Promise<Map<number, number | undefined>> {
-    const { stream, store, clock = Date.now } = this.options;
+    const { stream, store } = this.options;
     const { highest, committed, storedUpTo } = await untilDone(
       async () => ({
         highest: await store.takeOver(this.topic, partitions),
         committed: await stream.committed(this.topic, group),
-        storedUpTo: this.topic === 'calls' ? await readStoredUpTo(store, clock()) : nothingStored,
+        storedUpTo: this.topic === 'calls' ? await readStoredUpTo(store) : nothingStored,
       }),
       (error) => {
         this.metrics.retries.inc({ step: 'assign' });
@@ -277,7 +274,7 @@ class TopicIngestor {
       metrics: this.metrics,
       report: (error, what) => this.fault(error, what),
     });
-    const writer = new PartitionWriter<CallEvent>({
+    const writer = new PartitionWriter({
       topic: 'calls',
       partition,
       stream,
@@ -305,7 +302,7 @@ class TopicIngestor {
     const { stream, store } = this.options;
     const report = (error: unknown, what: string): void => this.fault(error, what);
     const records = new RecordPartition({ topic, partition, store, metrics: this.metrics, report });
-    const writer = new PartitionWriter<TopicRow>({
+    const writer = new PartitionWriter({
       topic,
       partition,
       stream,

@@ -9,6 +9,7 @@
  * By tenant, because a tenant that sends ids of the year 9999 must slow down nobody but itself.
  */
 import { randomBytes } from 'node:crypto';
+import { parseUuid, timeOfUuid } from '../../schemas/uuid.js';
 
 /** `new`: certainly not seen. `repeated`: certainly seen. `unknown`: may have been seen and forgotten. */
 export type Verdict = 'new' | 'repeated' | 'unknown';
@@ -18,12 +19,6 @@ const initialIds = 4_096;
 /** Tenants that a partition keeps apart, by a number of 16 bits. The gateway has at most 1,000 keys, so tenants. */
 const tenantsLimit = 65_000;
 const removed = 0xffff;
-
-/** Milliseconds since the epoch inside a UUIDv7, 0 for any other UUID. `id` is checked canonical text. */
-export function timeOfId(id: string): number {
-  if (id.charCodeAt(14) !== 0x37) return 0;
-  return Number.parseInt(id.slice(0, 8), 16) * 65536 + Number.parseInt(id.slice(9, 13), 16);
-}
 
 /**
  * An open-addressing table (linear probing, half full at most) of places in a ring of ids in the order of their arrival.
@@ -76,19 +71,19 @@ export class RecentIds {
   /** What is known about the id; unless it is `repeated`, it is remembered from now on. */
   see(tenant: string, id: string): Verdict {
     const tenantNumber = this.numberOf(tenant);
-    this.parse(id);
+    parseUuid(id, this.id);
     let slot = this.find(tenantNumber);
     if ((this.table[slot] as number) !== 0) return 'repeated';
     if (this.next - this.oldest === this.capacity) {
       if (this.capacity < this.limit) this.grow();
       else {
         this.forgetOldest();
-        this.parse(id);
+        parseUuid(id, this.id);
       }
       slot = this.find(tenantNumber);
     }
     // Read after forgetting: the number must cover what was just let go.
-    const verdict = timeOfId(id) > (this.forgottenUpToMs[tenantNumber] as number) ? 'new' : 'unknown';
+    const verdict = timeOfUuid(this.id) > (this.forgottenUpToMs[tenantNumber] as number) ? 'new' : 'unknown';
     const place = this.next % this.capacity;
     this.words.set(this.id, place * 4);
     this.tenantOf[place] = tenantNumber;
@@ -100,7 +95,7 @@ export class RecentIds {
 
   /** Takes back an id whose event was not stored after all, so that it may come again. */
   remove(tenant: string, id: string): void {
-    this.parse(id);
+    parseUuid(id, this.id);
     const slot = this.find(this.numberOf(tenant));
     const place = (this.table[slot] as number) - 1;
     if (place < 0) return;
@@ -117,13 +112,6 @@ export class RecentIds {
       this.forgottenUpToMs[number] = this.startMs(tenant);
     }
     return number;
-  }
-
-  private parse(id: string): void {
-    this.id[0] = Number.parseInt(id.slice(0, 8), 16);
-    this.id[1] = Number.parseInt(id.slice(9, 13) + id.slice(14, 18), 16);
-    this.id[2] = Number.parseInt(id.slice(19, 23) + id.slice(24, 28), 16);
-    this.id[3] = Number.parseInt(id.slice(28, 36), 16);
   }
 
   /** The slot of the id in `this.id`, or the free slot where it belongs. */
@@ -174,9 +162,7 @@ export class RecentIds {
     const tenantNumber = this.tenantOf[place] as number;
     if (tenantNumber === removed) return;
     this.id.set(this.words.subarray(place * 4, place * 4 + 4));
-    const isVersion7 = ((this.id[1] as number) >>> 12) % 16 === 7;
-    const timeMs = isVersion7 ? (this.id[0] as number) * 65536 + ((this.id[1] as number) >>> 16) : 0;
-    this.forgottenUpToMs[tenantNumber] = Math.max(this.forgottenUpToMs[tenantNumber] as number, timeMs);
+    this.forgottenUpToMs[tenantNumber] = Math.max(this.forgottenUpToMs[tenantNumber] as number, timeOfUuid(this.id));
     this.freeSlot(this.find(tenantNumber));
     this.tenantOf[place] = removed;
     this.held--;

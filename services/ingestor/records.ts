@@ -3,7 +3,8 @@
  * commit sends records again at new offsets; their identity tells them from one another. There are few of them, so every
  * batch asks the table.
  */
-import type { Checked } from '../../schemas/check.js';
+import type { CheckedRow, RecordRefused } from '../../schemas/check.js';
+import type { RecordTopic } from '../../schemas/record-topic.js';
 import { type RecordTopicName, recordTopics } from '../../schemas/tables.js';
 import { type Identity, identityText, type Store } from '../store/store.js';
 import { untilDone } from '../stream/retry.js';
@@ -11,8 +12,6 @@ import type { RecordBatch, StreamRecord } from '../stream/stream.js';
 import { deadLetterOf } from './calls.js';
 import type { IngestorMetrics } from './metrics.js';
 import type { PartitionWriter } from './writer.js';
-
-export type TopicRow = Readonly<Record<string, unknown>>;
 
 export interface RecordPartitionOptions {
   readonly topic: RecordTopicName;
@@ -25,43 +24,57 @@ export interface RecordPartitionOptions {
 export class RecordPartition {
   /** Offsets of the identities that are with the writer: the table does not know them yet. */
   private readonly underway = new Map<string, number>();
+  private readonly topic: RecordTopic;
+  private readonly identityPlaces: readonly number[];
 
-  constructor(private readonly options: RecordPartitionOptions) {}
+  constructor(private readonly options: RecordPartitionOptions) {
+    this.topic = recordTopics[options.topic];
+    const names = Object.keys(this.topic.fields);
+    this.identityPlaces = this.topic.identity.map((name) => names.indexOf(name));
+  }
 
   /** The row of a record that was found good before. */
-  decode(record: StreamRecord): TopicRow {
+  decode(record: StreamRecord): CheckedRow {
     const checked = this.check(record);
     if (!checked.ok)
       throw new Error(`The record at offset ${record.offset} was good and is refused: ${checked.message}`);
-    return checked.event;
+    return checked;
   }
 
   /** Brings a batch to the writer; resolves when the writer has room for the next one. */
-  async handle(batch: RecordBatch, writer: PartitionWriter<TopicRow>): Promise<void> {
-    const { topic, partition, metrics } = this.options;
-    const found = batch.records.map((record) => ({ record, checked: this.check(record) }));
-    const stored = await this.stored(
-      found.flatMap(({ checked }) => (checked.ok ? [this.identityOf(checked.event)] : [])),
-      writer.signal,
-    );
-    for (const { record, checked } of found) {
-      let room: Promise<void> | undefined;
-      if (checked.ok) {
-        const identity = this.identityOf(checked.event);
-        const text = identityText(identity);
-        if (identity[0] !== '' && (stored.has(text) || this.underway.has(text))) {
-          metrics.duplicates.inc({ topic });
-          writer.skip(record);
-          continue;
-        }
-        this.underway.set(text, record.offset);
-        room = writer.add(record, checked.event);
-      } else {
-        const letter = deadLetterOf(topic, partition, record, checked.code, checked.message);
-        room = writer.addDead(record, letter, checked.code);
-      }
+  async handle(batch: RecordBatch, writer: PartitionWriter): Promise<void> {
+    const found = batch.records.map((record) => {
+      const checked = this.check(record);
+      if (!checked.ok) return { record, refusal: checked };
+      const row = checked.copy();
+      return { record, row, identity: this.identityOf(row) };
+    });
+    const identities = found.flatMap(({ identity }) => (identity === undefined ? [] : [identity]));
+    const stored = await this.stored(identities, writer.signal);
+    for (const one of found) {
+      const room = one.row === undefined ? this.refuse(one.record, one.refusal, writer) : this.add(one, stored, writer);
       if (room !== undefined) await room;
     }
+  }
+
+  private add(
+    { record, row, identity }: { record: StreamRecord; row: CheckedRow; identity: Identity },
+    stored: ReadonlySet<string>,
+    writer: PartitionWriter,
+  ): Promise<void> | undefined {
+    const text = identityText(identity);
+    if (identity[0] !== '' && (stored.has(text) || this.underway.has(text))) {
+      this.options.metrics.duplicates.inc({ topic: this.options.topic });
+      writer.skip(record);
+      return undefined;
+    }
+    this.underway.set(text, record.offset);
+    return writer.add(record, row, record.value.length);
+  }
+
+  private refuse(record: StreamRecord, refusal: RecordRefused, writer: PartitionWriter): Promise<void> | undefined {
+    const { topic, partition } = this.options;
+    return writer.addDead(record, deadLetterOf(topic, partition, record, refusal.code, refusal.message), refusal.code);
   }
 
   /** Takes back what was remembered of a record that was not stored, so that a replay of it is not a repetition. */
@@ -77,13 +90,12 @@ export class RecordPartition {
     }
   }
 
-  private check({ value, headers, timestamp, offset }: StreamRecord): Checked<TopicRow> {
-    const { topic, partition } = this.options;
-    return recordTopics[topic].check(value, headers, { recordedAtMs: timestamp, partition, offset });
+  private check({ value, headers, timestamp, offset }: StreamRecord): CheckedRow | RecordRefused {
+    return this.topic.check(value, headers, { recordedAtMs: timestamp, partition: this.options.partition, offset });
   }
 
-  private identityOf(row: TopicRow): Identity {
-    return recordTopics[this.options.topic].identity.map((name) => row[name] as string | number);
+  private identityOf(row: CheckedRow): Identity {
+    return this.identityPlaces.map((place) => row.at(place) as string | number);
   }
 
   private stored(identities: readonly Identity[], signal: AbortSignal): Promise<Set<string>> {

@@ -10,6 +10,7 @@
  * States: open (takes records) → closed (flushed, or abandoned with what was not stored).
  * At most two blocks are held: one is stored while the next is filled.
  */
+import type { CheckedRow } from '../../schemas/check.js';
 import { AuditdError } from '../../schemas/errors.js';
 import type { RecordTable } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';
@@ -18,8 +19,8 @@ import type { NewRecord, Stream, StreamRecord, Topic } from '../stream/stream.js
 import type { IngestorMetrics } from './metrics.js';
 
 /** A block under construction: a `RecordBlock`. */
-export interface Block<E> {
-  append(event: E, recordedAtMs: number, partition: number, offset: number): void;
+export interface Block {
+  appendRow(row: CheckedRow, recordedAtMs: number, partition: number, offset: number): void;
   readonly rows: number;
   finish(): Uint8Array;
   reset(): void;
@@ -33,16 +34,16 @@ export interface BlockLimits {
   readonly timeMs: number;
 }
 
-export interface WriterOptions<E> {
+export interface WriterOptions {
   readonly topic: Topic & RecordTable;
   readonly partition: number;
   readonly stream: Stream;
   readonly store: Store;
   readonly limits: BlockLimits;
   readonly metrics: IngestorMetrics;
-  readonly makeBlock: () => Block<E>;
+  readonly makeBlock: () => Block;
   /** What the topic makes of a record that was taken before: needed again only when its block was refused. */
-  readonly decode: (record: StreamRecord) => E;
+  readonly decode: (record: StreamRecord) => CheckedRow;
   /**
    * Called for a record that the store refuses by itself. Returns its dead letter, or undefined when it has nowhere to
    * go and is only reported.
@@ -55,9 +56,9 @@ export interface WriterOptions<E> {
   readonly report: (error: unknown, what: string) => void;
 }
 
-interface Pending<E> {
+interface Pending {
   /** Filled as the rows come: columns are cheaper to hold than objects, and the garbage collector does not see them. */
-  block: Block<E>;
+  block: Block;
   /** The records of the block's rows. */
   rows: StreamRecord[];
   dead: { letter: NewRecord; reason: string }[];
@@ -75,23 +76,23 @@ const dayMs = 86_400_000;
 const refusalsInARow = 8;
 const pauseAfterRefusalsAttempt = 10;
 
-function emptyPending<E>(block: Block<E>): Pending<E> {
+function emptyPending(block: Block): Pending {
   block.reset();
   return { block, rows: [], dead: [], bytes: 0, day: -1, nextOffset: -1 };
 }
 
-export class PartitionWriter<E> {
-  private readonly options: WriterOptions<E>;
+export class PartitionWriter {
+  private readonly options: WriterOptions;
   private readonly abort = new AbortController();
-  private pending: Pending<E>;
+  private pending: Pending;
   /** The block that is not being filled: it is being stored, or free. */
-  private otherBlock: Block<E>;
+  private otherBlock: Block;
   private storing: Promise<void> | undefined;
   private timer: NodeJS.Timeout | undefined;
   private consecutiveRefusals = 0;
   private failure: unknown;
 
-  constructor(options: WriterOptions<E>) {
+  constructor(options: WriterOptions) {
     this.options = options;
     this.pending = emptyPending(options.makeBlock());
     this.otherBlock = options.makeBlock();
@@ -101,18 +102,24 @@ export class PartitionWriter<E> {
     return this.abort.signal;
   }
 
-  /** Takes a row; resolves when there is room for the next one, so a slow store is backpressure. */
-  add(record: StreamRecord, event: E): Promise<void> | undefined {
-    const day = Math.floor(record.timestamp / dayMs);
-    if (this.pending.rows.length > 0 && this.pending.day !== day)
-      return this.flush().then(() => this.addNow(record, event, day));
-    return this.addNow(record, event, day);
+  /**
+   * Takes a row of a record with a value of so many bytes; resolves when there is room for the next one, so a slow store
+   * is backpressure. The row is read before this returns, or copied.
+   */
+  add(record: StreamRecord, row: CheckedRow, valueBytes: number): Promise<void> | undefined {
+    const { timestamp } = record;
+    const day = Math.floor(timestamp / dayMs);
+    if (this.pending.day !== day && this.pending.rows.length > 0) {
+      const kept = row.copy();
+      return this.flush().then(() => this.addNow(record, kept, valueBytes, day));
+    }
+    return this.addNow(record, row, valueBytes, day);
   }
 
   /** Takes a dead letter; it becomes durable before any row that comes after it. */
   addDead(record: StreamRecord, letter: NewRecord, reason: string): Promise<void> | undefined {
     this.pending.dead.push({ letter, reason });
-    return this.added(record);
+    return this.added(record, letter.value.length);
   }
 
   /** Takes note of a record that needs no storing. */
@@ -121,18 +128,18 @@ export class PartitionWriter<E> {
     this.startTimer();
   }
 
-  private addNow(record: StreamRecord, event: E, day: number): Promise<void> | undefined {
+  private addNow(record: StreamRecord, row: CheckedRow, valueBytes: number, day: number): Promise<void> | undefined {
     const { pending } = this;
-    pending.block.append(event, record.timestamp, this.options.partition, record.offset);
+    pending.block.appendRow(row, record.timestamp, this.options.partition, record.offset);
     pending.rows.push(record);
     pending.day = day;
-    return this.added(record);
+    return this.added(record, valueBytes);
   }
 
-  private added(record: StreamRecord): Promise<void> | undefined {
+  private added(record: StreamRecord, valueBytes: number): Promise<void> | undefined {
     const { pending } = this;
     pending.nextOffset = record.offset + 1;
-    pending.bytes += record.value.length;
+    pending.bytes += valueBytes;
     const { limits } = this.options;
     if (pending.rows.length + pending.dead.length >= limits.rows || pending.bytes >= limits.bytes) return this.flush();
     this.startTimer();
@@ -183,7 +190,7 @@ export class PartitionWriter<E> {
     while (this.storing !== undefined) await this.storing;
   }
 
-  private async storePending(pending: Pending<E>): Promise<void> {
+  private async storePending(pending: Pending): Promise<void> {
     await this.appendDead(pending.dead);
     await this.storeRows(pending.rows, pending.block);
     const { topic, partition, metrics } = this.options;
@@ -196,7 +203,7 @@ export class PartitionWriter<E> {
     }
   }
 
-  private async appendDead(dead: Pending<E>['dead']): Promise<void> {
+  private async appendDead(dead: Pending['dead']): Promise<void> {
     if (dead.length === 0) return;
     await untilDone(
       () =>
@@ -216,7 +223,7 @@ export class PartitionWriter<E> {
   }
 
   /** Stores the records whose rows the block holds; what is refused is halved, with blocks made anew. */
-  private async storeRows(records: readonly StreamRecord[], block: Block<E>): Promise<void> {
+  private async storeRows(records: readonly StreamRecord[], block: Block): Promise<void> {
     if (records.length === 0) return;
     const refusal = await this.insert(records, block);
     if (refusal === undefined) {
@@ -232,14 +239,14 @@ export class PartitionWriter<E> {
     await this.giveUp(records[0] as StreamRecord, refusal, block);
   }
 
-  private remake(records: readonly StreamRecord[], block: Block<E>): Block<E> {
+  private remake(records: readonly StreamRecord[], block: Block): Block {
     block.reset();
     for (const record of records)
-      block.append(this.options.decode(record), record.timestamp, this.options.partition, record.offset);
+      block.appendRow(this.options.decode(record), record.timestamp, this.options.partition, record.offset);
     return block;
   }
 
-  private async giveUp(record: StreamRecord, refusal: AuditdError, block: Block<E>): Promise<void> {
+  private async giveUp(record: StreamRecord, refusal: AuditdError, block: Block): Promise<void> {
     this.consecutiveRefusals++;
     this.options.report(refusal, 'refused');
     if (this.consecutiveRefusals > refusalsInARow) {
@@ -254,7 +261,7 @@ export class PartitionWriter<E> {
   }
 
   /** Stores rows as one block. Resolves to the refusal when the store will never take this block. */
-  private async insert(rows: readonly StreamRecord[], block: Block<E>): Promise<AuditdError | undefined> {
+  private async insert(rows: readonly StreamRecord[], block: Block): Promise<AuditdError | undefined> {
     const { topic, partition, metrics, store } = this.options;
     const firstOffset = (rows[0] as StreamRecord).offset;
     const lastOffset = (rows[rows.length - 1] as StreamRecord).offset;

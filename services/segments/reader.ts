@@ -26,9 +26,9 @@ export interface Damage {
   readonly nextIndex: number;
 }
 
-export interface Records {
+export interface Records<T = Buffer> {
   /** Consecutive records. They are views into one chunk of the file: whoever keeps one keeps the chunk. */
-  readonly records: Buffer[];
+  readonly records: T[];
   /** Index of the first of them; greater than the index asked for where records were dropped or damaged. */
   readonly firstIndex: number;
   /** Where to go on. */
@@ -64,6 +64,11 @@ const maxPlaces = 16;
 const maxOpenFiles = 2;
 /** Damages told one by one; a disk with more of them is beyond telling. */
 const maxDamages = 1000;
+
+/** Makes of the bytes `start` to `end` of a chunk what a reader wants of a record. The chunk is written by nobody. */
+export type RecordMaker<T> = (chunk: Buffer, start: number, end: number, index: number) => T;
+
+const asView: RecordMaker<Buffer> = (chunk, start, end) => chunk.subarray(start, end);
 
 interface Place {
   readonly segment: Segment;
@@ -142,9 +147,14 @@ export class SegmentReader {
    * `maxBytes` (or 16 MiB). A damaged place is noted in `damages` and skipped.
    */
   read(fromIndex: number, maxBytes: number): Records {
+    return this.readAs(fromIndex, maxBytes, asView);
+  }
+
+  /** `read`, with records made by `make`: a view costs more than a reader that wants something else of it. */
+  readAs<T>(fromIndex: number, maxBytes: number, make: RecordMaker<T>): Records<T> {
     let index = Math.max(fromIndex, this.firstIndex);
     while (index < this.endIndex) {
-      const found = this.readFrom(this.locate(index), index, Math.min(maxBytes, maxReadBytes));
+      const found = this.readFrom(this.locate(index), index, Math.min(maxBytes, maxReadBytes), make);
       if (found.records.length > 0) return found;
       index = found.nextIndex;
     }
@@ -287,7 +297,7 @@ export class SegmentReader {
   }
 
   /** Reads from one segment; no records when it holds none from `wanted` on. */
-  private readFrom(from: Place, wanted: number, maxBytes: number): Records {
+  private readFrom<T>(from: Place, wanted: number, maxBytes: number, make: RecordMaker<T>): Records<T> {
     const { segment } = from;
     const salt = this.saltOf(segment);
     if (salt === null) return this.endOfSegment({ segment, position: 0, index: segment.firstIndex }, true);
@@ -295,7 +305,7 @@ export class SegmentReader {
     let chunkBytes = maxBytes + readAheadBytes;
     while (position < segment.bytes) {
       const chunk = this.readAt(segment, position, Math.min(chunkBytes, segment.bytes - position));
-      const records: Buffer[] = [];
+      const records: T[] = [];
       let firstIndex = -1;
       let taken = 0;
       let at = 0;
@@ -326,7 +336,7 @@ export class SegmentReader {
                 return this.foundUpTo({ segment, position: position + at, index }, records, firstIndex);
               }
               if (firstIndex < 0) firstIndex = record;
-              records.push(chunk.subarray(recordAt, recordAt + length));
+              records.push(make(chunk, recordAt, recordAt + length, record));
               taken += length;
             }
             recordAt += length;
@@ -349,7 +359,7 @@ export class SegmentReader {
   }
 
   /** Remembers where the reader stopped: `place` is the frame that holds the next record, or will. */
-  private foundUpTo(place: Place, records: Buffer[], firstIndex: number): Records {
+  private foundUpTo<T>(place: Place, records: T[], firstIndex: number): Records<T> {
     const nextIndex = firstIndex + records.length;
     const oldest = this.places.keys().next();
     if (this.places.size >= maxPlaces && !oldest.done) this.places.delete(oldest.value);
@@ -357,7 +367,7 @@ export class SegmentReader {
     return { records, firstIndex, nextIndex };
   }
 
-  private endOfSegment(place: Place, damaged: boolean): Records {
+  private endOfSegment(place: Place, damaged: boolean): Records<never> {
     const next = this.segments[this.segments.indexOf(place.segment) + 1];
     const nextIndex = next?.firstIndex ?? this.endIndex;
     if (damaged) this.noteDamage(place, nextIndex);

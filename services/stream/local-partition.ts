@@ -97,16 +97,16 @@ export class LocalPartition {
   read(offset: number, maxBytes: number): RecordBatch | undefined {
     let position = offset;
     while (position < this.durableEnd) {
-      const found = this.log.read(position, maxBytes);
+      const { records, firstIndex, nextIndex } = this.log.readAs(position, maxBytes, this.decoder.decode);
       this.reportDamages();
-      const count = Math.min(found.records.length, this.durableEnd - found.firstIndex);
+      const count = Math.min(records.length, this.durableEnd - firstIndex);
       if (count > 0) {
-        const records = new Array(count);
-        for (let at = 0; at < count; at++) records[at] = this.decoder.decode(found.records[at]!, found.firstIndex + at);
+        // What is written but not durable yet is not shown.
+        records.length = count;
         const { topic, partition } = this.options;
-        return { topic, partition, records, nextOffset: found.firstIndex + count, endOffset: this.durableEnd };
+        return { topic, partition, records, nextOffset: firstIndex + count, endOffset: this.durableEnd };
       }
-      position = found.nextIndex;
+      position = nextIndex;
     }
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { AuditdError } from '../../schemas/errors.js';
+import { readU32 } from '../segments/format.js';
 import type { NewRecord, StreamRecord } from './stream.js';
 
 /**
@@ -42,9 +43,47 @@ export function stampRecord(bytes: Buffer, timestamp: number): void {
   bytes.writeUIntLE(timestamp, 0, 6);
 }
 
-/** The timestamp of an encoded record. */
-export function timestampOf(bytes: Buffer): number {
-  return bytes.readUIntLE(0, 6);
+/** The timestamp of a record encoded at `start`. */
+export function timestampOf(bytes: Buffer, start = 0): number {
+  return bytes.readUIntLE(start, 6);
+}
+
+/**
+ * A record in its chunk of the file. Key and value are made when they are asked for: a reader that keeps 40,000 records
+ * to have them stored keeps no view of each, which would be half of the garbage collector's work.
+ */
+class LocalRecord implements StreamRecord {
+  constructor(
+    private readonly chunk: Buffer,
+    private readonly start: number,
+    private readonly end: number,
+    readonly headers: Readonly<Record<string, string>>,
+    readonly offset: number,
+  ) {}
+
+  private get keyAt(): number {
+    return this.start + prefixBytes + readU32(this.chunk, this.start + 8);
+  }
+
+  private get valueAt(): number {
+    return this.keyAt + keyBytesOf(this.chunk, this.start);
+  }
+
+  get key(): string {
+    return this.chunk.toString('utf8', this.keyAt, this.valueAt);
+  }
+
+  get value(): Buffer {
+    return this.chunk.subarray(this.valueAt, this.end);
+  }
+
+  get timestamp(): number {
+    return timestampOf(this.chunk, this.start);
+  }
+}
+
+function keyBytesOf(chunk: Buffer, start: number): number {
+  return chunk[start + 6]! | (chunk[start + 7]! << 8);
 }
 
 /** Turns bytes into records. Equal header blocks that follow one another become one shared, frozen object. */
@@ -52,24 +91,23 @@ export class RecordDecoder {
   private lastBlock = Buffer.alloc(0);
   private lastHeaders = noHeaders;
 
-  decode(bytes: Buffer, offset: number): StreamRecord {
-    const headersBytes = bytes.readUInt32LE(8);
-    const keyAt = prefixBytes + headersBytes;
-    const valueAt = keyAt + bytes.readUInt16LE(6);
-    return {
-      key: keyAt === valueAt ? '' : bytes.toString('utf8', keyAt, valueAt),
-      value: bytes.subarray(valueAt),
-      headers: headersBytes === 0 ? noHeaders : this.headersOf(bytes, keyAt),
-      offset,
-      timestamp: timestampOf(bytes),
-    };
-  }
+  /** The record in the bytes `start` to `end` of a chunk. */
+  readonly decode = (chunk: Buffer, start: number, end: number, offset: number): StreamRecord => {
+    const headersBytes = readU32(chunk, start + 8);
+    const headersAt = start + prefixBytes;
+    const headers = headersBytes === 0 ? noHeaders : this.headersOf(chunk, headersAt, headersAt + headersBytes);
+    return new LocalRecord(chunk, start, end, headers, offset);
+  };
 
-  private headersOf(bytes: Buffer, end: number): Readonly<Record<string, string>> {
-    const last = this.lastBlock;
-    if (last.length === end - prefixBytes && last.compare(bytes, prefixBytes, end) === 0) return this.lastHeaders;
+  private headersOf(chunk: Buffer, start: number, end: number): Readonly<Record<string, string>> {
+    const { lastBlock } = this;
+    if (lastBlock.length === end - start) {
+      let at = 0;
+      while (at < lastBlock.length && lastBlock[at] === chunk[start + at]) at++;
+      if (at === lastBlock.length) return this.lastHeaders;
+    }
     // A copy, because a view would keep the whole chunk it was read in.
-    this.lastBlock = Buffer.from(bytes.subarray(prefixBytes, end));
+    this.lastBlock = Buffer.from(chunk.subarray(start, end));
     this.lastHeaders = Object.freeze(JSON.parse(this.lastBlock.toString('utf8')));
     return this.lastHeaders;
   }

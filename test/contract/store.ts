@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Alert, alertFields } from '../../schemas/alert.js';
-import { type Checked, checkCall } from '../../schemas/check.js';
+import { type Checked, checkCall, RecordCheck } from '../../schemas/check.js';
 import { DeadBlock } from '../../schemas/dead.js';
 import type { CallEvent } from '../../schemas/event.js';
 import type { RecordOf } from '../../schemas/field.js';
 import { CallsBlock, RecordBlock } from '../../schemas/native.js';
-import { recordTopics } from '../../schemas/tables.js';
 import { type InsertBatch, identityText, type QueryOptions, type Store } from '../../services/store/store.js';
 import { generateEvents } from '../traffic.js';
 
@@ -19,6 +18,8 @@ function checked(record: unknown): CallEvent {
   if (!result.ok) throw new Error(result.message);
   return result.event;
 }
+
+const alerts = new RecordCheck<RecordOf<typeof alertFields>>(alertFields);
 
 /** A checked alert, as the detector writes it. */
 function alert(over: Partial<Alert> = {}): RecordOf<typeof alertFields> {
@@ -52,9 +53,9 @@ function alert(over: Partial<Alert> = {}): RecordOf<typeof alertFields> {
     ...over,
   };
   const position = { recordedAtMs, partition: 2, offset: 0 };
-  const result = recordTopics.alerts.check(Buffer.from(JSON.stringify(record)), {}, position);
+  const result = alerts.check(JSON.stringify(record), { position });
   if (!result.ok) throw new Error(result.message);
-  return result.event as RecordOf<typeof alertFields>;
+  return result.event;
 }
 
 /** A batch of generated calls: `rows` of them from `firstOffset` on, all recorded in one millisecond. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import { type CheckedRow, callCheck } from '../../schemas/check.js';
 import { AuditdError } from '../../schemas/errors.js';
-import type { CallEvent } from '../../schemas/event.js';
+import { parseUuid, timeOfUuid } from '../../schemas/uuid.js';
 import type { Block } from '../../services/ingestor/writer.js';
 import type { InsertBatch, Store } from '../../services/store/store.js';
 import type { StreamRecord } from '../../services/stream/stream.js';
@@ -16,9 +17,10 @@ export interface StoredRow {
 }
 
 /** A block that the store in memory can read. */
-export class JsonBlock implements Block<CallEvent> {
+export class JsonBlock implements Block {
   private list: StoredRow[] = [];
-  append({ tenant, event_id, method }: CallEvent, recordedAtMs: number, partition: number, offset: number): void {
+  appendRow(row: CheckedRow, recordedAtMs: number, partition: number, offset: number): void {
+    const { tenant, event_id, method } = callCheck.recordOf(row);
     this.list.push({ tenant, event_id, method, recordedAtMs, partition, offset });
   }
   get rows(): number {
@@ -86,6 +88,13 @@ export class MemoryStore implements Store {
   async close(): Promise<void> {
     this.faults = [];
   }
+}
+
+/** Milliseconds since the epoch inside a UUIDv7, 0 of any other. */
+export function timeOfId(id: string): number {
+  const words = new Uint32Array(4);
+  if (!parseUuid(id, words)) throw new Error(`${id} is no UUID`);
+  return timeOfUuid(words);
 }
 
 /** A UUID that is a function of its name; a UUIDv7 of the given time, or a UUIDv4 without one. */

@@ -1,0 +1,149 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Table from 'cli-table3';
+import { openLocalStream } from '../../services/stream/local.js';
+import { generateEventLines } from '../traffic.js';
+import type { IngestMeasure, IngestTask } from './ingest/worker.js';
+import type { BenchmarkOptions, BenchmarkResult } from './main.js';
+
+export const description = 'Local log to table, beside the plain path: JSON.parse, check, JSON text inserted.';
+
+const target = { ratio: 1.3, cpuMicros: 17 };
+const appendRecords = 1_000;
+
+/** A stream as the gateway leaves it. Every round reads the same one. */
+async function fillStream(directory: string, events: number): Promise<number> {
+  const stream = openLocalStream({ directory, durability: 'kernel' });
+  const headers = { tenant: 'default', producer_key: 'emitter' };
+  let records: { key: string; value: Buffer; headers: typeof headers }[] = [];
+  let bytes = 0;
+  const append = async (): Promise<void> => {
+    await stream.append('calls', records);
+    records = [];
+  };
+  for (const value of generateEventLines({
+    seed: 1,
+    count: events,
+    startMs: Date.now() - 3_600_000,
+    spanMs: 3_600_000,
+  })) {
+    records.push({ key: 'default\0', value, headers });
+    bytes += value.length;
+    if (records.length === appendRecords) await append();
+  }
+  if (records.length > 0) await append();
+  await stream.close();
+  return bytes / events;
+}
+
+async function measure(task: IngestTask): Promise<IngestMeasure> {
+  rmSync(task.store, { recursive: true, force: true });
+  const child = fork(fileURLToPath(new URL('./ingest/worker.ts', import.meta.url)), [JSON.stringify(task)], {
+    execArgv: ['--import', 'tsx'],
+  });
+  let result: IngestMeasure | undefined;
+  child.on('message', (message) => {
+    result = message as IngestMeasure;
+  });
+  const [code] = await once(child, 'exit');
+  if (result === undefined) throw new Error(`The process of the path ${task.path} ended with code ${code}.`);
+  if (result.stored !== task.events)
+    throw new Error(`${task.path}: ${result.stored} of ${task.events} events are there.`);
+  return result;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** `--events` in each of `--rounds`, the first fifth of them as warm-up; the paths take turns. Medians count. */
+export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
+  const events = Number(options.events ?? 400_000);
+  const rounds = Number(options.rounds ?? 5);
+  const directory = mkdtempSync(join(tmpdir(), 'ingest-bench-'));
+  try {
+    const bytes = await fillStream(join(directory, 'stream'), events);
+    const task = (path: IngestTask['path'], profile = false): IngestTask => ({
+      path,
+      stream: join(directory, 'stream'),
+      store: join(directory, 'store'),
+      events,
+      warmup: Math.floor(events / 5),
+      profile,
+    });
+    const figures: Record<IngestTask['path'], IngestMeasure[]> = { ours: [], plain: [], read: [] };
+    for (let round = 0; round < rounds; round++) {
+      for (const path of ['plain', 'ours', 'read'] as const) figures[path].push(await measure(task(path)));
+      process.stderr.write(`\rround ${round + 1} of ${rounds}`);
+    }
+    process.stderr.write('\r');
+    const rate = (path: IngestTask['path']): number =>
+      Math.round(median(figures[path].map((one) => one.eventsPerSecond)));
+    const cpu = (path: IngestTask['path']): number => median(figures[path].map((one) => one.cpuMicros));
+    const memory = (path: IngestTask['path']): number => median(figures[path].map((one) => one.residentMiB));
+    const table = new Table({ head: ['path', 'events/s', 'CPU µs an event', 'MiB'] });
+    const names = {
+      ours: 'read → parse, check, deduplicate → Native block → table, verified',
+      plain: 'read → JSON.parse, check → JSON text → table',
+      read: 'read only',
+    };
+    for (const path of ['ours', 'plain', 'read'] as const)
+      table.push([names[path], rate(path).toLocaleString('en'), cpu(path).toFixed(1), memory(path)]);
+    console.log(`${events.toLocaleString('en')} events of ${Math.round(bytes)} bytes, median of ${rounds} rounds`);
+    console.log(table.toString());
+    const profiled = await measure(task('ours', true));
+    const parts = partsOf(profiled);
+    const where = new Table({ head: ['where it goes (one more round, profiled)', 'CPU µs an event'] });
+    for (const [part, micros] of Object.entries(parts)) where.push([part, micros.toFixed(2)]);
+    console.log(where.toString());
+    const ratio = median(figures.ours.map((one, at) => one.eventsPerSecond / figures.plain[at]!.eventsPerSecond));
+    return {
+      name: 'ingest',
+      ratio: round2(ratio),
+      target: `≥ ${target.ratio} × the plain path's events/s and < ${target.cpuMicros} µs of CPU an event`,
+      ok: ratio >= target.ratio && cpu('ours') < target.cpuMicros,
+      events,
+      rounds,
+      cpu_micros: round2(cpu('ours')),
+      cpu_micros_plain: round2(cpu('plain')),
+      cpu_micros_reading: round2(cpu('read')),
+      events_per_second: rate('ours'),
+      events_per_second_plain: rate('plain'),
+      resident_mib: memory('ours'),
+      parts: Object.fromEntries(Object.entries(parts).map(([part, micros]) => [part, round2(micros)])),
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const round2 = (value: number): number => Math.round(value * 100) / 100;
+
+/** Which files belong to which step. */
+const steps: readonly (readonly [string, RegExp])[] = [
+  ['read the log', /^(reader|format|segments|local.*)\.ts$/],
+  ['parse and check', /^(check.*|event|time)\.ts$/],
+  ['deduplicate', /^recent-ids\.ts$/],
+  ['build the block', /^(native|columns)\.ts$/],
+  ['ingestor', /^(ingestor|calls|writer|retry)\.ts$/],
+  ['garbage collection', /^\(garbage collector\)$/],
+];
+
+/** The main thread by step, and the rest of the process: the engine's threads and file writes. */
+function partsOf({ profile = {}, cpuMicros }: IngestMeasure): Record<string, number> {
+  const parts: Record<string, number> = Object.fromEntries(steps.map(([step]) => [step, 0]));
+  let main = 0;
+  for (const [file, micros] of Object.entries(profile)) {
+    const step = steps.find(([, pattern]) => pattern.test(file))?.[0] ?? 'Node and the rest of the main thread';
+    parts[step] = (parts[step] ?? 0) + micros;
+    main += micros;
+  }
+  parts["the engine's threads: insert, verification, merges"] = Math.max(0, cpuMicros - main);
+  return parts;
+}
