@@ -94,7 +94,7 @@ function openStream(task: IngestTask): LocalStream {
 }
 
 async function openEngine(task: IngestTask): Promise<Engine> {
-  const store = (await openChdbStore({ directory: task.store, retentionDays: 36_500 })) as Engine;
+  const store = (await openChdbStore({ directory: task.store, retentionDays: 36_500 })) as unknown as Engine;
   await store.migrate();
   return store;
 }
