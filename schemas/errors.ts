@@ -175,6 +175,10 @@ export const errorCatalogue = {
     retriable: true,
     mend: 'Close another tail first.',
   },
+  rules_invalid: {
+    retriable: false,
+    mend: 'Mend what the message names; docs/rules.md and mcp-auditd rules schema say what there is.',
+  },
   argument_invalid: {
     retriable: false,
     mend: 'mcp-auditd COMMAND --help shows what it takes.',

@@ -26,7 +26,7 @@ export const selectionShape: z.ZodType = z
   );
 export const detectionShape = z
   .record(z.string(), z.unknown())
-  .describe('Sigma detection: named selections, and a condition such as "selection and not filter".');
+  .describe('As in Sigma: named selections, and a condition such as "selection and not filter".');
 
 export const windowShape = z
   .strictObject({
@@ -39,31 +39,33 @@ export const windowShape = z
 
 export const conditionShape = z
   .strictObject({
-    gt: z.number().optional(),
-    gte: z.number().optional(),
-    lt: z.number().optional(),
-    lte: z.number().optional(),
-    eq: z.number().optional(),
-    neq: z.number().optional(),
+    gt: z.number().optional().describe('Greater.'),
+    gte: z.number().optional().describe('Greater or equal.'),
+    lt: z.number().optional().describe('Less.'),
+    lte: z.number().optional().describe('Less or equal.'),
+    eq: z.number().optional().describe('Equal.'),
+    neq: z.number().optional().describe('Not equal.'),
   })
-  .describe('Threshold.');
+  .describe('One comparison with what is measured, for example {gte: 100}.');
 
 export const whenShape = z.strictObject({
   calendar: z.string().describe('Name under calendars.'),
-  is: z.enum(['open', 'closed', 'holiday']),
+  is: z.enum(['open', 'closed', 'holiday']).describe('closed is every time that is not open, holidays included.'),
   for: selectionShape.optional().describe('Only for events that match; the first entry of the list that does decides.'),
 });
 
 const exceptionShape = z.strictObject({
-  name: z.string(),
+  name: z.string().describe('What it is for.'),
   fields: names.describe('Field or fields, with modifiers if wanted.'),
-  values: z.array(z.union([scalar, z.array(z.union([scalar, z.array(scalar)]))])),
+  values: z
+    .array(z.union([scalar, z.array(z.union([scalar, z.array(scalar)]))]))
+    .describe('Of one field its values; of several fields rows, a value or a list of values for each field.'),
   reason: z.string().optional().describe('Why it is no anomaly, for whoever reads it next.'),
   expires: date.optional().describe('Last day, in UTC, on which the exception holds.'),
 });
 
 export const testShape = z.strictObject({
-  name: z.string(),
+  name: z.string().describe('What the events show.'),
   start: z.iso
     .datetime('expected a time such as 2026-01-05T09:00:00Z')
     .optional()
@@ -96,27 +98,44 @@ export const testShape = z.strictObject({
 
 /** Keys that every rule type has. */
 export const ruleShape = {
-  id: identifier,
-  title: z.string().max(256).optional(),
-  description: z.string().max(4_096).optional(),
+  id: identifier.describe('Its name in alerts, lists and SQL. It stays when the title changes.'),
+  title: z.string().max(256).optional().describe('What happened, in a few words. Default: the id.'),
+  description: z.string().max(4_096).optional().describe('What it means, and what else it may be.'),
   level: z.enum(levels).optional().describe('Default medium.'),
   severity: z.enum(levels).optional().describe('Another word for level.'),
   tags: z.array(z.string()).optional().describe('For example attack.t1078, atlas.aml.t0051, owasp.llm01.'),
-  references: z.array(z.string()).optional(),
-  runbook: z.string().max(16_384).optional(),
-  enabled: z.boolean().optional(),
+  references: z.array(z.string()).optional().describe('Addresses to read on.'),
+  runbook: z.string().max(16_384).optional().describe('What to do; it is part of every alert.'),
+  enabled: z.boolean().optional().describe('false: it is checked and tested, and never fires.'),
   dry_run: z.boolean().optional().describe('Alerts are recorded and start no action.'),
   detection: detectionShape.optional(),
-  'group-by': names.optional(),
-  lateness: duration.optional(),
-  when: z.union([whenShape, z.array(whenShape)]).optional(),
-  exceptions: z.array(exceptionShape).optional(),
+  'group-by': names
+    .optional()
+    .describe('Field or fields: each combination of their values is counted and alerted on by itself.'),
+  lateness: duration
+    .optional()
+    .describe('How much older than the newest event of its group an event may be and still count. Default 2m.'),
+  when: z
+    .union([whenShape, z.array(whenShape)])
+    .optional()
+    .describe("Only while a calendar is open or closed, by the event's own time: {calendar: office, is: closed}."),
+  exceptions: z.array(exceptionShape).optional().describe('Events that are no anomaly, by fields and values.'),
   realert: z
-    .strictObject({ every: duration, factor: z.number().min(1).max(100).optional(), max: duration.optional() })
+    .strictObject({
+      every: duration.describe('Time to the first reminder.'),
+      factor: z.number().min(1).max(100).optional().describe('How much longer each next one takes. Default 2.'),
+      max: duration.optional().describe('Longest time between two.'),
+    })
     .optional()
     .describe('While it fires, a reminder after `every`, then after `factor` (2) times as long, up to `max`.'),
   resolve_after: duration.optional().describe('Resolved when the condition did not hold for so long.'),
-  max_keys: z.number().int().min(1).max(10_000_000).optional(),
+  max_keys: z
+    .number()
+    .int()
+    .min(1)
+    .max(10_000_000)
+    .optional()
+    .describe('Groups of the rule and a tenant that are kept at a time. Default 100000.'),
   actions: z
     .array(
       z.union([
@@ -130,8 +149,15 @@ export const ruleShape = {
         }),
       ]),
     )
-    .optional(),
-  tests: z.array(testShape).max(100).optional(),
+    .optional()
+    .describe(
+      'What follows an alert besides the routes of the configuration: {notify: CHANNEL} or {throttle: {rate: 1/s, ttl: 15m, message: TEXT}}.',
+    ),
+  tests: z
+    .array(testShape)
+    .max(100)
+    .optional()
+    .describe('Events and the alerts they raise; mcp-auditd rules test runs them.'),
 } as const;
 
 /** Keys of rule types with a window. */
@@ -149,10 +175,10 @@ export const volumeShape = {
 } as const;
 
 export const calendarShape = z.strictObject({
-  tz: z.string(),
-  open: names,
+  tz: z.string().describe('Time zone, for example Europe/Amsterdam.'),
+  open: names.describe('Opening times: mon-fri 08:00-18:00, sat,sun 10:00-14:00, daily 22:00-06:00.'),
   holidays: names.optional().describe('Public holidays of a country, state or region: NL, US-CA, DE-BY.'),
-  closed: z.array(date).optional(),
+  closed: z.array(date).optional().describe('Days on which it is closed as on a holiday, 2026-12-24.'),
 });
 
 /** A file of ours; `rules` and what `tune` changes are checked one by one by their type. */
@@ -170,7 +196,7 @@ export const ruleFileShape = z.strictObject({
     .record(z.string(), z.string())
     .optional()
     .describe('Fields that imported Sigma rules name, by ours: {CommandLine: arguments.command}.'),
-  rules: z.array(z.unknown()).optional(),
+  rules: z.array(z.unknown()).optional().describe('The rules; see below.'),
   tune: z
     .record(z.string(), z.record(z.string(), z.unknown()))
     .optional()

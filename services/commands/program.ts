@@ -8,6 +8,7 @@ import { addDoctor } from './doctor.js';
 import { addDown } from './down.js';
 import { addKeys } from './keys.js';
 import { addQuery } from './query.js';
+import { addRules } from './rules/rules.js';
 import { addStatus } from './status.js';
 import { addTail } from './tail.js';
 import { addTopics } from './topics.js';
@@ -37,6 +38,7 @@ use. wrap leaves with the code of the server that it runs.`,
     addQuery,
     addTail,
     addStatus,
+    addRules,
     addDead,
     addKeys,
     addConfig,

@@ -2,7 +2,8 @@
 import { nearestName } from '../../schemas/nearest.js';
 import { type DetectionContext, selection } from './detection.js';
 import type { Expression } from './expression.js';
-import { child, type Located, type Place } from './yaml.js';
+import type { Rule } from './rule.js';
+import { child, type Located, type Place, type Problem } from './yaml.js';
 
 const dayMicros = 86_400e6;
 
@@ -49,6 +50,22 @@ function oneException(located: Located, context: DetectionContext): Expression {
     return nothing;
   }
   return { op: 'before', endMicros: lastDay + dayMicros, child: passes };
+}
+
+/** Warnings about exceptions of a rule whose last day is over; they let nothing pass any more. */
+export function expiredExceptions(rule: Rule, nowMicros: number): Problem[] {
+  const ends = new Set<number>();
+  const visit = (expression: Expression): void => {
+    if (expression.op === 'and' || expression.op === 'or') for (const each of expression.children) visit(each);
+    else if (expression.op === 'not') visit(expression.child);
+    else if (expression.op === 'before' && expression.endMicros <= nowMicros) ends.add(expression.endMicros);
+  };
+  for (const { expression } of rule.roles) visit(expression);
+  return [...ends].map((end) => ({
+    file: rule.file,
+    ...rule.place,
+    message: `rule "${rule.id}": an exception expired on ${new Date((end - dayMicros) / 1000).toISOString().slice(0, 10)}`,
+  }));
 }
 
 interface Calendars extends DetectionContext {

@@ -4,12 +4,13 @@ import type { FieldKind } from '../../schemas/field.js';
 import { nearestName } from '../../schemas/nearest.js';
 
 /** Fields that follow from the record and are in no event. */
-const derivedFields = {
-  /** How far the producer's clock is ahead of the stream's, in milliseconds; 0 when it is not. */
-  ahead_ms: 'duration',
-  /** How long after it occurred the event was recorded, in milliseconds; 0 when it was not. */
-  late_ms: 'duration',
-} as const satisfies Record<string, FieldKind>;
+export const derivedFields = {
+  ahead_ms: {
+    kind: 'duration',
+    description: "Milliseconds that the producer's clock is ahead of the stream's; 0 when it is not.",
+  },
+  late_ms: { kind: 'duration', description: 'Milliseconds between the event and its record; 0 when it is not late.' },
+} as const satisfies Record<string, { kind: FieldKind; description: string }>;
 type DerivedField = keyof typeof derivedFields;
 
 /** A place in an event: a field, and for `attributes`, `arguments` and `result` what is inside. */
@@ -22,7 +23,8 @@ export interface FieldReference {
   readonly path?: readonly string[];
 }
 
-const aliases: Readonly<Record<string, FieldName>> = {
+/** Short names, as rules write them. */
+export const fieldAliases: Readonly<Record<string, FieldName>> = {
   actor: 'actor_id',
   user: 'actor_id',
   client: 'client_id',
@@ -44,13 +46,13 @@ const longestPath = 16;
 
 export const fieldNames: readonly string[] = [
   ...Object.keys(eventFields),
-  ...Object.keys(aliases),
+  ...Object.keys(fieldAliases),
   ...Object.keys(derivedFields),
 ];
 
 /** The place a name means, or undefined when no field has it. */
 export function resolveField(written: string): FieldReference | undefined {
-  const name = Object.hasOwn(aliases, written) ? (aliases[written] as FieldName) : written;
+  const name = Object.hasOwn(fieldAliases, written) ? (fieldAliases[written] as FieldName) : written;
   if (Object.hasOwn(derivedFields, name)) return { name, root: name as DerivedField, kind: 'duration' };
   if (Object.hasOwn(eventFields, name)) {
     return { name, root: name as FieldName, kind: eventFields[name as FieldName].kind };

@@ -5,35 +5,37 @@ import { nearestName } from '../../schemas/nearest.js';
 import { type Comparison, type Expression, sizeOf, type Test } from './expression.js';
 import type { FieldReference } from './fields.js';
 
-const known = [
-  'contains',
-  'startswith',
-  'endswith',
-  'all',
-  're',
-  'i',
-  'm',
-  's',
-  'cidr',
-  'exists',
-  'gt',
-  'gte',
-  'lt',
-  'lte',
-  'eq',
-  'neq',
-  'base64',
-  'base64offset',
-  'wide',
-  'utf16',
-  'utf16le',
-  'utf16be',
-  'windash',
-  'fieldref',
-  'cased',
-  'in',
-] as const;
-type Modifier = (typeof known)[number];
+/** What there is after `|`. */
+export const modifierMeanings = {
+  contains: 'The text is somewhere in the field.',
+  startswith: 'The field begins with the text.',
+  endswith: 'The field ends with the text.',
+  all: 'Of a list every value must hold; without it one is enough.',
+  re: 'A regular expression (RE2: linear time, no look-around, no back references), found anywhere in the field, with case.',
+  i: 'After re: without case.',
+  m: 'After re: ^ and $ at every line.',
+  s: 'After re: the dot matches line ends too.',
+  cidr: 'The address is in the network, 10.0.0.0/8 or fd00::/8.',
+  exists: 'true: the field is there and not empty; false: it is not.',
+  gt: 'The number is greater.',
+  gte: 'The number is greater or equal.',
+  lt: 'The number is less.',
+  lte: 'The number is less or equal.',
+  eq: 'The number is equal: 1 and 1.0 are.',
+  neq: 'The number is not equal; of a text, the field is another.',
+  base64: 'The value, in base64.',
+  base64offset: 'The value anywhere inside longer base64, at each of its three offsets; with contains.',
+  wide: 'Before base64: the value as UTF-16, little endian.',
+  utf16: 'Before base64: the value as UTF-16 with its byte order mark.',
+  utf16le: 'As wide.',
+  utf16be: 'Before base64: the value as UTF-16, big endian.',
+  windash: 'A dash before a word stands for -, /, –, — and ―.',
+  fieldref: 'The value is the name of another field, whose content is compared.',
+  cased: 'Upper and lower case differ.',
+  in: 'Nothing but a word: a list is one of its values anyway.',
+} as const;
+const known = Object.keys(modifierMeanings) as Modifier[];
+type Modifier = keyof typeof modifierMeanings;
 
 const comparisons: readonly string[] = ['gt', 'gte', 'lt', 'lte', 'eq', 'neq'];
 const places: readonly string[] = ['contains', 'startswith', 'endswith'];
@@ -57,7 +59,7 @@ export type Scalar = string | number | boolean | null;
 /** Checks the names after `|`. Throws ModifierError. */
 export function checkModifiers(written: readonly string[]): readonly Modifier[] {
   for (const name of written) {
-    if ((known as readonly string[]).includes(name)) continue;
+    if ((known as string[]).includes(name)) continue;
     const near = nearestName(name, known);
     throw new ModifierError(
       `the modifier "${name}" is not supported.${near === undefined ? ` There are: ${known.join(', ')}.` : ` Did you mean "${near}"?`}`,

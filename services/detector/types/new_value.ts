@@ -25,7 +25,7 @@ export const newValue: RuleType = {
   name: 'new_value',
   summary: 'A field has a value that is new for its group.',
   shape: {
-    field: z.string(),
+    field: z.string().describe('Field whose values are remembered for each group.'),
     on: z
       .enum(['new', 'returned'])
       .optional()
@@ -33,7 +33,10 @@ export const newValue: RuleType = {
     history: ruleShape.lateness.describe('How long a value stays known. Default 30d.'),
     remember: ruleShape.lateness.describe('How long `returned` values are remembered. Default 12 times history.'),
     warmup: z
-      .strictObject({ events: z.number().int().min(0).optional(), for: ruleShape.lateness })
+      .strictObject({
+        events: z.number().int().min(0).optional().describe('Events that a group must have behind it.'),
+        for: ruleShape.lateness,
+      })
       .optional()
       .describe('Events and time that a group must have behind it. Default 20 events.'),
     learn: ruleShape.lateness.describe(

@@ -40,7 +40,12 @@ function readSteps(draft: Draft, ordered: boolean): Steps {
   return { roles, steps: steps.length, forbidden: unless.map(({ after }, index) => [steps.length + index, after]) };
 }
 
-const shape = { ...windowedShape, steps: z.array(selectionShape) };
+const shape = {
+  ...windowedShape,
+  steps: z
+    .array(selectionShape)
+    .describe('Selections; {unless: SELECTION} between two steps of temporal_ordered forbids it there.'),
+};
 
 export const temporal: RuleType = {
   name: 'temporal',

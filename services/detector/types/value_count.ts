@@ -28,7 +28,12 @@ function measure(mostValues: number): Measure<Set<string>> {
 export const valueCount: RuleType = {
   name: 'value_count',
   summary: 'A field has so many distinct values in a window.',
-  shape: { ...windowedShape, ...volumeShape, condition: conditionShape, field: z.string() },
+  shape: {
+    ...windowedShape,
+    ...volumeShape,
+    condition: conditionShape,
+    field: z.string().describe('Field whose distinct values are counted.'),
+  },
   needsDetection: true,
   volume: true,
   windows: ['sliding', 'tumbling', 'session'],

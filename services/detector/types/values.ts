@@ -86,7 +86,7 @@ function valueType(kind: Kind, own: Readonly<Record<string, z.ZodType>> = {}): R
       ...volumeShape,
       ...own,
       condition: conditionShape,
-      field: z.string(),
+      field: z.string().describe('Field whose values are measured.'),
       min_events: minimumEvents,
     },
     needsDetection: true,
@@ -145,7 +145,13 @@ const ratioKind: Kind = {
 export const ratio: RuleType = {
   name: ratioKind.name,
   summary: ratioKind.summary,
-  shape: { ...windowedShape, ...volumeShape, condition: conditionShape, of: selectionShape, min_events: minimumEvents },
+  shape: {
+    ...windowedShape,
+    ...volumeShape,
+    condition: conditionShape,
+    of: selectionShape.describe('The part whose share is measured: a selection, or a condition over macros.'),
+    min_events: minimumEvents,
+  },
   needsDetection: true,
   windows: ['sliding', 'tumbling', 'session'],
   defaultLatenessMicros: defaultLateness,
