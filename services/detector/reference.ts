@@ -33,6 +33,7 @@ export function ruleJsonSchema(): Record<string, unknown> {
   };
   const choose = types.map(({ name, summary }) => {
     const named = { properties: { type: { const: name } }, ...(name !== 'match' && { required: ['type'] }) };
+    // biome-ignore lint/suspicious/noThenProperty: the keyword of JSON Schema.
     return { if: named, then: { $ref: `#/$defs/${name}` }, $comment: summary };
   });
   const rule = {

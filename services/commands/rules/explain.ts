@@ -6,7 +6,7 @@ import { AuditdError } from '../../../schemas/errors.js';
 import { formatTimeMicros } from '../../../schemas/time.js';
 import type { EngineRecord } from '../../detector/event-reader.js';
 import type { ExplainedPart, Explanation } from '../../detector/explain.js';
-import type { Rule } from '../../detector/rule.js';
+import type { Rule, RuleSet } from '../../detector/rule.js';
 import { loadConfiguration } from '../context.js';
 import { addSourceOptions } from './rules.js';
 import { testText } from './show.js';
@@ -47,7 +47,7 @@ async function run(id: string, event: string, options: Options): Promise<void> {
   const set = await loadSound(await sourcesOf(options.rules ?? [], options));
   const rule = await ruleOf(set, id);
   const isId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(event) && !existsSync(event);
-  const records = isId ? await stored(rule, event, options) : await written(event);
+  const records = isId ? await stored(set, rule, event.toLowerCase(), options) : await written(event);
   const { explain } = await import('../../detector/explain.js');
   const explanation = explain(set, rule, records);
   if (options.json === true) {
@@ -90,38 +90,54 @@ function parsed(text: string): object | undefined {
 /** Events that are fetched to show a window: more than anybody reads, and enough for any threshold of the pack. */
 const mostFetched = 20_000;
 
+interface Found {
+  readonly tenant: string;
+  /** Microseconds since the epoch, as text. */
+  readonly occurred: string;
+  readonly recorded: string;
+}
+
 /** The event and those of its group before it, as far back as the rule looks. */
-async function stored(rule: Rule, id: string, options: SourceOptions): Promise<EngineRecord[]> {
+async function stored(set: RuleSet, rule: Rule, id: string, options: SourceOptions): Promise<EngineRecord[]> {
   const loaded = await loadConfiguration(options);
-  const [{ askObjects }, { eventColumns, recordOfRow }, { sqlOf }] = await Promise.all([
+  const [{ ask, askObjects }, { readHistory }, { sqlOf, sqlString }, { Engine }] = await Promise.all([
     import('../ask.js'),
     import('../../detector/history.js'),
     import('../../detector/fields.js'),
+    import('../../detector/engine.js'),
   ]);
-  const [row] = await askObjects<Record<string, unknown>>(loaded, {
-    sql: `SELECT ${eventColumns} FROM calls WHERE event_id = {id:UUID} LIMIT 1`,
-    parameters: { id: id.toLowerCase() },
+  const [event] = await askObjects<Found>(loaded, {
+    sql: `SELECT tenant, toString(toUnixTimestamp64Micro(occurred_at)) AS occurred, toString(toUnixTimestamp64Micro(toDateTime64(recorded_at, 6))) AS recorded
+      FROM calls WHERE event_id = {id:UUID} LIMIT 1`,
+    parameters: { id },
   });
-  if (row === undefined) throw new AuditdError('argument_invalid', `There is no stored event ${id}.`);
-  const micros = (rule.window?.sizeMicros ?? 0) + (Number.isFinite(rule.latenessMicros) ? rule.latenessMicros : 0);
-  if (micros === 0) return [recordOfRow(row)];
+  if (event === undefined) throw new AuditdError('argument_invalid', `There is no stored event ${id}.`);
+  const recorded = Number(event.recorded);
+  const windowMicros = rule.window?.sizeMicros ?? 0;
+  const lateness = Number.isFinite(rule.latenessMicros) ? rule.latenessMicros : 0;
+  const fromMicros =
+    windowMicros === 0 ? recorded : Math.min(recorded, Number(event.occurred)) - windowMicros - lateness;
   const fields = (rule.roles[0]?.groupBy ?? []).map((field) => sqlOf(field)).filter((each) => each !== undefined);
-  const same = fields.map((sql) => `AND ${sql} = (SELECT ${sql} FROM calls WHERE event_id = {id:UUID} LIMIT 1)`);
-  const before = await askObjects<Record<string, unknown>>(loaded, {
-    sql: `SELECT ${eventColumns} FROM calls WHERE tenant = {tenant:String} ${same.join(' ')}
-      AND calls.occurred_at > toDateTime64({at:String}, 6, 'UTC') - toIntervalMicrosecond({span:Int64}) AND calls.occurred_at <= toDateTime64({at:String}, 6, 'UTC')
-      AND event_id != {id:UUID} ORDER BY calls.occurred_at DESC LIMIT ${mostFetched}`,
-    parameters: {
-      id: id.toLowerCase(),
-      tenant: String(row.tenant),
-      at: String(row.occurred_at).replace('T', ' ').replace('Z', ''),
-      span: String(micros),
-    },
-  });
-  const records = [...before, row].map(recordOfRow);
-  return records.sort((left, right) =>
-    left === right ? 0 : left.recordedAtMicros - right.recordedAtMicros || left.offset - right.offset,
-  );
+  const own = `event_id = ${sqlString(id)}`;
+  const group = fields.map((sql) => `${sql} = (SELECT ${sql} FROM calls WHERE ${own} LIMIT 1)`);
+  const same = [`tenant = ${sqlString(event.tenant)}`, ...group].join(' AND ');
+  const where = windowMicros === 0 ? own : `(${same}) OR ${own}`;
+  const { columns } = new Engine({ ...set, rules: [{ ...rule, enabled: true }] }, () => undefined);
+  const before: EngineRecord[] = [];
+  let found: EngineRecord | undefined;
+  const range = { fromMicros, untilMicros: recorded + 1_000, where };
+  for await (const records of readHistory((sql, format) => ask(loaded, { sql, format }), range, columns)) {
+    for (const record of records) {
+      if (record.value.includes(id)) found = record;
+      else before.push(record);
+    }
+    before.splice(0, before.length - mostFetched);
+  }
+  if (found === undefined) throw new AuditdError('argument_invalid', `There is no stored event ${id}.`);
+  const { recordedAtMicros, partition, offset } = found;
+  const isBefore = (each: EngineRecord): boolean =>
+    each.recordedAtMicros < recordedAtMicros || each.partition !== partition || each.offset < offset;
+  return [...before.filter(isBefore), found];
 }
 
 function explanationJson({ rule, roles, window, timeMicros, eventId, group, alerts, open }: Explanation): unknown {
