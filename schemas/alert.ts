@@ -1,6 +1,7 @@
 /** The record of an alert on the stream, one for each change of its state, and its columns in the table `alerts`. */
 import { type Field, type Fields, positionFields } from './field.js';
 import { jsonTopic } from './record-topic.js';
+import type { ScopeName } from './throttle.js';
 
 export const alertStates = ['firing', 'updated', 'resolved'] as const;
 export type AlertState = (typeof alertStates)[number];
@@ -9,9 +10,24 @@ export const levels = ['informational', 'low', 'medium', 'high', 'critical'] as 
 export type Level = (typeof levels)[number];
 
 /** Notify a channel, or slow the group's caller down. */
-export type AlertAction =
-  | { readonly notify: string }
-  | { readonly throttle: { readonly rate: string; readonly ttl: string; readonly message?: string | undefined } };
+export type AlertAction = { readonly notify: string } | { readonly throttle: ThrottleAction };
+
+/** In the words of rules. What they mean: schemas/throttle.ts. */
+export interface ThrottleAction {
+  /** Which of the group's fields say who is held back. Default: all of them that a scope may have. */
+  readonly scope?: ScopeName | readonly ScopeName[] | undefined;
+  readonly rate?: string | undefined;
+  readonly burst?: number | undefined;
+  readonly delay?: string | undefined;
+  readonly block?: boolean | undefined;
+  /** Default 15m, counted from the alert's newest record; at most a day. */
+  readonly ttl?: string | undefined;
+  /** Default `resolved`: it ends with the alert, if that comes first. */
+  readonly until?: 'resolved' | 'expiry' | undefined;
+  readonly dry_run?: boolean | undefined;
+  /** For the caller, in a sentence. */
+  readonly message?: string | undefined;
+}
 
 export interface Alert {
   /** SHA-256 of rule, rule version, tenant, group and start of the episode, first 32 hex digits. */

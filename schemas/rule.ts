@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { alertStates, levels } from './alert.js';
+import { parseRate, type ScopeName, scopeNames } from './throttle.js';
 
 const duration = z
   .string('expected a duration such as 30s, 5m, 1h or 7d')
@@ -96,6 +97,38 @@ export const testShape = z.strictObject({
     ),
 });
 
+/** How callers are held back, in the words of rules, of `limits` and of `throttles add`. */
+export const limitShape = {
+  rate: z
+    .string()
+    .refine((text) => !Number.isNaN(parseRate(text)), 'expected a rate such as 1/s, 100/m or 20/h')
+    .optional()
+    .describe('Calls a second, minute or hour.'),
+  burst: z.number().int().min(1).max(1_000_000).optional().describe('Calls that may come at once. Default 1.'),
+  delay: duration.optional().describe('Each call waits so long before the server sees it.'),
+  block: z.boolean().optional().describe('Every call is refused.'),
+} as const;
+
+const scopeName = z.enum(Object.keys(scopeNames) as [ScopeName, ...ScopeName[]]);
+
+const throttleActionShape = z
+  .strictObject({
+    ...limitShape,
+    scope: z
+      .union([scopeName, z.array(scopeName).min(1)])
+      .optional()
+      .describe('Which fields of the group say who is held back. Default: all that a scope may have.'),
+    ttl: duration.optional().describe('Default 15m, counted from the alert’s newest record; at most 24h.'),
+    until: z.enum(['resolved', 'expiry']).optional().describe('Default resolved: it ends with the alert.'),
+    dry_run: z.boolean().optional().describe('Recorded only.'),
+    message: z.string().max(500).optional().describe('For the caller, in a sentence.'),
+  })
+  .refine(
+    ({ rate, delay, block }) => rate !== undefined || delay !== undefined || block === true,
+    'expected a rate, a delay or block: true',
+  )
+  .refine(({ rate, burst }) => burst === undefined || rate !== undefined, 'a burst needs a rate');
+
 /** Keys that every rule type has. */
 export const ruleShape = {
   id: identifier.describe('Its name in alerts, lists and SQL. It stays when the title changes.'),
@@ -141,11 +174,7 @@ export const ruleShape = {
       z.union([
         z.strictObject({ notify: z.string() }),
         z.strictObject({
-          throttle: z.strictObject({
-            rate: z.string().regex(/^\d+(\.\d+)?\/(s|m|h)$/, 'expected a rate such as 1/s'),
-            ttl: duration,
-            message: z.string().optional(),
-          }),
+          throttle: throttleActionShape,
         }),
       ]),
     )

@@ -1,0 +1,250 @@
+/**
+ * The throttle signal: which calls are held back at the server, how, and until when. A record on the topic `throttle`,
+ * whose key is the signal's id; of one `signal_id` the highest revision counts. See ARCHITECTURE.md, "The loop".
+ */
+import { createHash, type KeyObject, sign, verify } from 'node:crypto';
+import { type Field, type Fields, positionFields } from './field.js';
+import { jsonTopic } from './record-topic.js';
+
+/** What a scope may name, and what rules and people call it. */
+export const scopeNames = {
+  actor: 'actor_id',
+  session: 'session_id',
+  client: 'client_id',
+  server: 'server_name',
+  tool: 'tool_name',
+} as const;
+export type ScopeName = keyof typeof scopeNames;
+export type ScopeField = (typeof scopeNames)[ScopeName];
+/** In the order in which a bucket's key has them. */
+export const scopeFields = Object.values(scopeNames) as readonly ScopeField[];
+
+export const throttleStates = ['active', 'lifted'] as const;
+export type ThrottleState = (typeof throttleStates)[number];
+
+/**
+ * - `alert`: rules that fired. `person`: somebody added it. `limit`: a fixed limit of the configuration.
+ * - `override`: while it is active nothing is throttled in its tenant, whatever other signals say.
+ */
+export const throttleOrigins = ['alert', 'person', 'limit', 'override'] as const;
+export type ThrottleOrigin = (typeof throttleOrigins)[number];
+
+/** How calls are held back. All parts hold together; a part that is 0 or false asks for nothing. */
+export interface Limit {
+  /** Every call is refused. */
+  readonly block: boolean;
+  /** Microseconds to one call: 1/s is 1,000,000. 0: no rate. */
+  readonly interval_micros: number;
+  /** Calls that may come at once before the rate holds; at least 1 where there is a rate. */
+  readonly burst: number;
+  /** Milliseconds that each call waits before the server sees it. */
+  readonly delay_ms: number;
+}
+
+export interface ThrottleSignal extends Limit {
+  /** SHA-256 of tenant, origin's kind, scope and `each`, first 32 hex digits. */
+  readonly signal_id: string;
+  /** Counts the records of one signal from 1. */
+  readonly revision: number;
+  readonly state: ThrottleState;
+  readonly origin: ThrottleOrigin;
+  readonly tenant: string;
+  /** Fields of a call and their values, all of which must be equal. Empty: every call. */
+  readonly scope: Readonly<Partial<Record<ScopeField, string>>>;
+  /** Fields each value of which has a limit of its own. */
+  readonly each: readonly ScopeField[];
+  /** Calls that are let through all the same, as `actor_id=alice` or `tool_name=ping`. */
+  readonly except: readonly string[];
+  /** Producers that share the rate: each may let through so much of it. At least 1. */
+  readonly producers: number;
+  /** Recorded, and nobody is held back. */
+  readonly dry_run: boolean;
+  /** For the caller and for people, in a sentence. */
+  readonly reason: string;
+  readonly alert_ids: readonly string[];
+  readonly rule_ids: readonly string[];
+  /** Who added or lifted it by hand; a claim, vouched for by `author_key`. */
+  readonly author: string;
+  readonly author_key: string;
+  /** RFC 3339, microseconds. */
+  readonly issued_at: string;
+  readonly expires_at: string;
+  /** First 16 hex digits of the SHA-256 of the public key (SPKI, DER). */
+  readonly key_id: string;
+  /** Ed25519 over `signedBytes`, base64url. */
+  readonly signature: string;
+}
+
+export type UnsignedSignal = Omit<ThrottleSignal, 'key_id' | 'signature'>;
+
+/** A signal holds at most so long: a leaked key, or a lost throttler, can't stop a server for good. */
+export const longestTtlMicros = 24 * 3_600e6;
+/** Clocks differ: a signal from further ahead is refused. */
+export const longestAheadMicros = 5 * 60e6;
+/** Largest record of a signal: a scope of five names of 256 bytes, a reason of 2 KiB, 20 ids, escapes. */
+export const longestSignalBytes = 32 * 1024;
+/** Ids of alerts and rules that a signal names. */
+export const mostIds = 20;
+
+export const throttleFields = {
+  signal_id: { kind: 'text', required: true, maxBytes: 64, description: 'Hash of tenant, origin and scope.' },
+  revision: { kind: 'size', required: true, description: 'Counts the records of one signal from 1.' },
+  state: { kind: 'choice', required: true, values: throttleStates, description: 'Whether it holds.' },
+  origin: { kind: 'choice', required: true, values: throttleOrigins, description: 'What it came from.' },
+  tenant: { kind: 'name', description: 'Whose calls.' },
+  scope: { kind: 'map', description: 'Fields of a call and their values; all must be equal.' },
+  each: { kind: 'list', description: 'Fields each value of which has a limit of its own.' },
+  except: { kind: 'list', description: 'Calls that are let through all the same, as actor_id=alice.' },
+  block: { kind: 'flag', description: 'Every call is refused.' },
+  interval_micros: { kind: 'counter', description: 'Microseconds to one call; 0: no rate.' },
+  burst: { kind: 'size', description: 'Calls that may come at once.' },
+  delay_ms: { kind: 'size', description: 'Milliseconds that each call waits.' },
+  producers: { kind: 'size', description: 'Producers that share the rate.' },
+  dry_run: { kind: 'flag', description: 'Recorded only: nobody is held back.' },
+  reason: { kind: 'text', description: 'In a sentence.' },
+  alert_ids: { kind: 'list', description: 'Alerts that asked for it.' },
+  rule_ids: { kind: 'list', description: 'Rules of those alerts.' },
+  author: { kind: 'text', description: 'Who added or lifted it by hand.' },
+  author_key: { kind: 'name', description: 'Key that vouched for the author.' },
+  issued_at: { kind: 'time_micros', required: true, description: 'When this revision was made.' },
+  expires_at: { kind: 'time_micros', required: true, description: 'When it ends by itself.' },
+  key_id: { kind: 'name', description: 'Which key signed it.' },
+  signature: { kind: 'text', description: 'Ed25519, base64url.' },
+  attributes: { kind: 'map', description: 'Fields of a record that this program does not know.' },
+  ...positionFields,
+} as const satisfies Fields & Record<keyof ThrottleSignal, Field>;
+
+export const throttleTopic = jsonTopic(throttleFields, ['signal_id', 'revision']);
+
+/** What makes two signals the same one. The override is apart from what it overrides. */
+export function signalId(
+  tenant: string,
+  origin: ThrottleOrigin,
+  scope: ThrottleSignal['scope'],
+  each: readonly ScopeField[],
+): string {
+  const kind = origin === 'override' || origin === 'limit' ? origin : 'throttle';
+  const identity = JSON.stringify([tenant, kind, scopeEntries(scope), [...each].sort()]);
+  return createHash('sha256').update(identity).digest('hex').slice(0, 32);
+}
+
+function scopeEntries(scope: ThrottleSignal['scope']): [string, string][] {
+  return scopeFields.filter((field) => scope[field] !== undefined).map((field) => [field, scope[field] as string]);
+}
+
+/** What the signature is over: everything that says who is held back, how and until when, in one spelling. */
+export function signedBytes(signal: UnsignedSignal): Buffer {
+  return Buffer.from(
+    JSON.stringify([
+      'mcp-auditd throttle 1',
+      signal.signal_id,
+      signal.revision,
+      signal.state,
+      signal.origin,
+      signal.tenant,
+      scopeEntries(signal.scope),
+      [...signal.each].sort(),
+      [...signal.except].sort(),
+      signal.block,
+      signal.interval_micros,
+      signal.burst,
+      signal.delay_ms,
+      signal.producers,
+      signal.dry_run,
+      signal.reason,
+      signal.issued_at,
+      signal.expires_at,
+    ]),
+  );
+}
+
+/** First 16 hex digits of the SHA-256 of a public key. */
+export function throttleKeyId(publicKey: KeyObject): string {
+  return createHash('sha256')
+    .update(publicKey.export({ type: 'spki', format: 'der' }))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+export function signSignal(signal: UnsignedSignal, privateKey: KeyObject, keyId: string): ThrottleSignal {
+  return { ...signal, key_id: keyId, signature: sign(null, signedBytes(signal), privateKey).toString('base64url') };
+}
+
+/** About 100 µs. */
+export function isSignedBy(signal: ThrottleSignal, publicKey: KeyObject): boolean {
+  return verify(null, signedBytes(signal), publicKey, Buffer.from(signal.signature, 'base64url'));
+}
+
+const textFields = [
+  'signal_id',
+  'state',
+  'origin',
+  'tenant',
+  'reason',
+  'author',
+  'author_key',
+  'issued_at',
+  'expires_at',
+  'key_id',
+  'signature',
+] as const;
+const countFields = ['revision', 'interval_micros', 'burst', 'delay_ms', 'producers'] as const;
+const listFields = ['each', 'except', 'alert_ids', 'rule_ids'] as const;
+
+/** A record of the topic as a signal; undefined when it is none. Its signature is not looked at. */
+export function parseSignal(value: Buffer): ThrottleSignal | undefined {
+  if (value.length === 0 || value.length > longestSignalBytes) return undefined;
+  let record: unknown;
+  try {
+    record = JSON.parse(value.toString());
+  } catch {
+    return undefined;
+  }
+  if (!isObject(record) || !isObject(record.scope)) return undefined;
+  const isSignal =
+    textFields.every((name) => typeof record[name] === 'string') &&
+    countFields.every((name) => Number.isSafeInteger(record[name]) && (record[name] as number) >= 0) &&
+    listFields.every((name) => isTexts(record[name])) &&
+    typeof record.block === 'boolean' &&
+    typeof record.dry_run === 'boolean' &&
+    isTexts(Object.values(record.scope));
+  return isSignal ? (record as unknown as ThrottleSignal) : undefined;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every((each) => typeof each === 'string');
+}
+
+const ratePattern = /^(\d{1,9}(?:\.\d{1,3})?)\/(s|m|h)$/;
+const unitMicros = { s: 1e6, m: 60e6, h: 3_600e6 } as const;
+
+/** Microseconds to one call of a rate such as `1/s`, `100/m`, `0.5/s`; NaN when the text is none. */
+export function parseRate(text: string): number {
+  const match = ratePattern.exec(text);
+  if (match === null || Number(match[1]) === 0) return Number.NaN;
+  return Math.max(1, Math.round(unitMicros[match[2] as keyof typeof unitMicros] / Number(match[1])));
+}
+
+/** The rate in words people write: 1,000,000 is `1/s`, 40,000,000 is `90/h`. */
+export function formatRate(intervalMicros: number): string {
+  for (const unit of ['s', 'm', 'h'] as const) {
+    const calls = unitMicros[unit] / intervalMicros;
+    if (calls >= 1) return `${Math.round(calls * 1000) / 1000}/${unit}`;
+  }
+  return `${Math.round((unitMicros.h / intervalMicros) * 1000) / 1000}/h`;
+}
+
+/** Every part at its strictest: what holds where several limits meet. */
+export function strictest(a: Limit, b: Limit): Limit {
+  const rated = [a, b].filter(({ interval_micros }) => interval_micros > 0);
+  return {
+    block: a.block || b.block,
+    interval_micros: Math.max(a.interval_micros, b.interval_micros),
+    burst: rated.length === 0 ? 0 : Math.min(...rated.map(({ burst }) => Math.max(1, burst))),
+    delay_ms: Math.max(a.delay_ms, b.delay_ms),
+  };
+}

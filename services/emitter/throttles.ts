@@ -1,0 +1,214 @@
+/**
+ * The throttle signals that hold now, and the decision about a call: in memory, no I/O, well under a microsecond.
+ *
+ * Invariants:
+ * - A signal holds only when its signature is that of a pinned key, its revision is the highest seen, and its time is
+ *   now: it is not from further ahead than clocks differ, and it has not run out.
+ * - A call is counted against every signal it is in, or, when one refuses it, against none.
+ * - A rate is the generic cell rate algorithm (ITU-T I.371): one number for each bucket, the time at which it is full
+ *   again. A bucket that is full again says nothing and is forgotten.
+ */
+import type { KeyObject } from 'node:crypto';
+import { keyOf, type ScopedCall, ScopeIndex } from '../../schemas/scope-index.js';
+import {
+  isSignedBy,
+  longestAheadMicros,
+  longestTtlMicros,
+  type ScopeField,
+  type ThrottleSignal,
+} from '../../schemas/throttle.js';
+import { parseTimeMicros } from '../../schemas/time.js';
+
+/** What becomes of a call. */
+export type Decision =
+  | { readonly kind: 'pass' }
+  | { readonly kind: 'delay'; readonly delayMs: number; readonly signalId: string }
+  | { readonly kind: 'refuse'; readonly retryAfterMs: number; readonly signalId: string; readonly reason: string };
+
+/** Why a signal was not taken: for counters, and for the record. */
+export type Refusal = 'unknown_key' | 'forged' | 'expired' | 'too_far_ahead' | 'too_long' | 'too_many';
+
+interface Held {
+  readonly signal: ThrottleSignal;
+  readonly scope: ThrottleSignal['scope'];
+  readonly each: readonly ScopeField[];
+  readonly except: ReadonlySet<string>;
+  readonly intervalMicros: number;
+  /** How far ahead of now a bucket may be: what a burst takes. */
+  readonly toleranceMicros: number;
+  readonly expiresMicros: number;
+  /** By the values of `each`: when the bucket is full again. */
+  readonly buckets: Map<string, number>;
+}
+
+/** About 1 KB each: 20 MB. The throttler's own limits are far below. */
+const mostSignals = 20_000;
+/** Buckets of one signal: 100 bytes each. When there are more, those that are full again are dropped, then the oldest. */
+const mostBuckets = 50_000;
+
+const pass: Decision = { kind: 'pass' };
+
+export class Throttles {
+  readonly #keys: ReadonlyMap<string, KeyObject>;
+  readonly #held = new Map<string, Held>();
+  readonly #index = new ScopeIndex<Held>();
+  /** Highest revision of each signal, of lifted ones too until they would have run out. */
+  readonly #revisions = new Map<string, { revision: number; expiresMicros: number }>();
+  readonly #overrides = new Map<string, number>();
+  readonly refusals: Record<Refusal, number> = {
+    unknown_key: 0,
+    forged: 0,
+    expired: 0,
+    too_far_ahead: 0,
+    too_long: 0,
+    too_many: 0,
+  };
+  /** Calls that a dry run would have refused or delayed. */
+  wouldHaveHeld = 0;
+
+  /** @param keys the pinned public keys by `throttleKeyId`. */
+  constructor(keys: ReadonlyMap<string, KeyObject>) {
+    this.#keys = keys;
+  }
+
+  /** Signals that are known and have not run out, dry runs included. */
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** Takes a signal, or says why not. An older revision than one that is known changes nothing. */
+  take(signal: ThrottleSignal, nowMicros: number): Refusal | undefined {
+    const known = this.#revisions.get(signal.signal_id);
+    if (known !== undefined && signal.revision <= known.revision) return undefined;
+    const refusal = this.#refusal(signal, nowMicros);
+    if (refusal !== undefined) {
+      this.refusals[refusal] += 1;
+      return refusal;
+    }
+    const expiresMicros = parseTimeMicros(signal.expires_at);
+    this.#revisions.set(signal.signal_id, { revision: signal.revision, expiresMicros });
+    const before = this.#held.get(signal.signal_id);
+    if (before !== undefined) this.#drop(before);
+    this.#overrides.delete(signal.signal_id);
+    if (signal.state === 'lifted') return undefined;
+    if (signal.origin === 'override') {
+      this.#overrides.set(signal.signal_id, expiresMicros);
+      return undefined;
+    }
+    const { scope, each, except, producers } = signal;
+    // This producer's share: the rate and the burst are divided by those who serve these calls.
+    const intervalMicros = signal.interval_micros * Math.max(1, producers);
+    const burst = Math.max(1, Math.floor(signal.burst / Math.max(1, producers)));
+    const held: Held = {
+      signal,
+      scope,
+      each,
+      except: new Set(except),
+      intervalMicros,
+      toleranceMicros: intervalMicros * (burst - 1),
+      expiresMicros,
+      // A caller that was held back does not begin anew with a full bucket because the signal was extended.
+      buckets: before?.buckets ?? new Map(),
+    };
+    this.#held.set(signal.signal_id, held);
+    this.#index.add(held);
+    return undefined;
+  }
+
+  /** Decides about a call that arrives now, and counts it. */
+  decide(call: ScopedCall, nowMicros: number): Decision {
+    if (this.#index.size === 0 || this.#isOverridden(nowMicros)) return pass;
+    const matching = this.#index.match(call);
+    if (matching.length === 0) return pass;
+    let refusal: Extract<Decision, { kind: 'refuse' }> | undefined;
+    let delay: Held | undefined;
+    for (const held of matching) {
+      if (held.expiresMicros <= nowMicros) {
+        this.#drop(held);
+        continue;
+      }
+      if (held.except.size > 0 && isExcepted(held.except, call)) continue;
+      const retryAfterMicros = retryAfter(held, call, nowMicros);
+      if (held.signal.dry_run) {
+        if (retryAfterMicros > 0 || held.signal.delay_ms > 0) this.wouldHaveHeld += 1;
+        continue;
+      }
+      if (retryAfterMicros > 0 && retryAfterMicros / 1000 > (refusal?.retryAfterMs ?? 0)) {
+        const { signal_id: signalId, reason } = held.signal;
+        refusal = { kind: 'refuse', retryAfterMs: Math.ceil(retryAfterMicros / 1000), signalId, reason };
+      }
+      if (held.signal.delay_ms > (delay?.signal.delay_ms ?? 0)) delay = held;
+    }
+    for (const held of matching) count(held, call, nowMicros, refusal !== undefined);
+    if (refusal !== undefined) return refusal;
+    if (delay === undefined) return pass;
+    return { kind: 'delay', delayMs: delay.signal.delay_ms, signalId: delay.signal.signal_id };
+  }
+
+  /** Forgets what has run out. Called now and then, never on a call's path. */
+  sweep(nowMicros: number): void {
+    for (const held of this.#held.values()) if (held.expiresMicros <= nowMicros) this.#drop(held);
+    for (const [id, { expiresMicros }] of this.#revisions)
+      if (expiresMicros + longestAheadMicros <= nowMicros) this.#revisions.delete(id);
+    for (const [id, expiresMicros] of this.#overrides) if (expiresMicros <= nowMicros) this.#overrides.delete(id);
+  }
+
+  #refusal(signal: ThrottleSignal, nowMicros: number): Refusal | undefined {
+    const issued = parseTimeMicros(signal.issued_at);
+    const expires = parseTimeMicros(signal.expires_at);
+    if (!(expires > nowMicros) && signal.state === 'active') return 'expired';
+    if (!(issued <= nowMicros + longestAheadMicros)) return 'too_far_ahead';
+    if (!(expires - issued <= longestTtlMicros + longestAheadMicros)) return 'too_long';
+    const key = this.#keys.get(signal.key_id);
+    if (key === undefined) return 'unknown_key';
+    if (!isSignedBy(signal, key)) return 'forged';
+    return this.#held.size >= mostSignals && !this.#held.has(signal.signal_id) ? 'too_many' : undefined;
+  }
+
+  #isOverridden(nowMicros: number): boolean {
+    for (const expiresMicros of this.#overrides.values()) if (expiresMicros > nowMicros) return true;
+    return false;
+  }
+
+  #drop(held: Held): void {
+    this.#held.delete(held.signal.signal_id);
+    this.#index.delete(held);
+  }
+}
+
+function isExcepted(except: ReadonlySet<string>, call: ScopedCall): boolean {
+  for (const field of ['actor_id', 'tool_name', 'session_id', 'client_id', 'server_name'] as const) {
+    const value = call[field];
+    if (value && except.has(`${field}=${value}`)) return true;
+  }
+  return false;
+}
+
+/** Microseconds until the call would pass; 0 when it passes now. */
+function retryAfter(held: Held, call: ScopedCall, nowMicros: number): number {
+  const { signal, intervalMicros, toleranceMicros, expiresMicros } = held;
+  if (signal.block) return expiresMicros - nowMicros;
+  if (intervalMicros === 0) return 0;
+  const fullAt = held.buckets.get(keyOf(held.each, call)) ?? 0;
+  const wait = fullAt - toleranceMicros - nowMicros;
+  return wait <= 0 ? 0 : Math.min(wait, expiresMicros - nowMicros);
+}
+
+/** Counts a call that passes; one that is refused costs nothing. A dry run counts what it alone would let pass. */
+function count(held: Held, call: ScopedCall, nowMicros: number, refused: boolean): void {
+  if (held.intervalMicros === 0 || held.signal.block || (refused && !held.signal.dry_run)) return;
+  if (held.signal.dry_run && retryAfter(held, call, nowMicros) > 0) return;
+  if (held.except.size > 0 && isExcepted(held.except, call)) return;
+  const key = keyOf(held.each, call);
+  if (held.buckets.size >= mostBuckets && !held.buckets.has(key)) forgetBuckets(held.buckets, nowMicros);
+  held.buckets.set(key, Math.max(nowMicros, held.buckets.get(key) ?? 0) + held.intervalMicros);
+}
+
+function forgetBuckets(buckets: Map<string, number>, nowMicros: number): void {
+  for (const [key, fullAt] of buckets) if (fullAt <= nowMicros) buckets.delete(key);
+  let excess = buckets.size - mostBuckets + Math.ceil(mostBuckets / 10);
+  for (const key of buckets.keys()) {
+    if (excess-- <= 0) break;
+    buckets.delete(key);
+  }
+}
