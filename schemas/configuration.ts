@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { clickhouseSection, kafkaSection } from './configuration-cluster.js';
 import { notifierSection } from './notification.js';
+import { throttlerSection } from './throttle-configuration.js';
 
 /** Sizes and counts: at least one, and what a JSON number holds exactly. */
 const count = () => z.int().min(1);
@@ -194,6 +195,7 @@ export const configurationSchema = z.strictObject({
     })
     .prefault({})
     .describe('From calls to alerts.'),
+  throttler: throttlerSection.prefault({}).describe('From alerts to signals that hold callers back.'),
   query: z
     .strictObject({
       time_ms: count().default(60_000).describe('Milliseconds until a query is stopped.'),

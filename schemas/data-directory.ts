@@ -18,6 +18,8 @@ export const dataPaths = {
   daemon: (data: string) => join(data, 'daemon.json'),
   emitterKey: (data: string) => join(data, 'keys', 'emitter.key'),
   argumentsKey: (data: string) => join(data, 'keys', 'arguments.key'),
+  throttleKey: (data: string) => join(data, 'keys', 'throttle.key'),
+  throttlePublicKeys: (data: string) => join(data, 'keys', 'throttle.pub'),
   spool: (data: string) => join(data, 'spool'),
   rejected: (data: string) => join(data, 'rejected.jsonl'),
 };

@@ -49,8 +49,18 @@ export const throttlerSection = z.strictObject({
     .describe(
       'Actors of a tenant that rules hold back at once; further ones are on record as dry runs until a person decides.',
     ),
+  public_keys: z
+    .string()
+    .regex(/-----BEGIN PUBLIC KEY-----/, 'expected public keys as PEM text, or their file in public_keys_file')
+    .meta({ contentMediaType: 'application/x-pem-file' })
+    .optional()
+    .describe(
+      'Ed25519 public keys (SPKI, PEM) whose signals a gateway hands out and a throttler goes on with, besides those of keys/throttle.pub in the data directory.',
+    ),
   signing_key: z
     .string()
+    .min(1)
+    .meta({ writeOnly: true })
     .optional()
     .describe(
       'Ed25519 private key (PKCS #8, PEM) that signs signals. Default: keys/throttle.key in the data directory, made where missing.',

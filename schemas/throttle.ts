@@ -2,7 +2,7 @@
  * The throttle signal: which calls are held back at the server, how, and until when. A record on the topic `throttle`,
  * whose key is the signal's id; of one `signal_id` the highest revision counts. See ARCHITECTURE.md, "The loop".
  */
-import { createHash, type KeyObject, sign, verify } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { type Field, type Fields, positionFields } from './field.js';
 import { jsonTopic } from './record-topic.js';
 
@@ -164,6 +164,20 @@ export function throttleKeyId(publicKey: KeyObject): string {
     .update(publicKey.export({ type: 'spki', format: 'der' }))
     .digest('hex')
     .slice(0, 16);
+}
+
+/**
+ * Public keys of PEM text that holds any number of them, by their id.
+ * @throws Error when one is no Ed25519 key.
+ */
+export function publicKeysOf(pem: string): Map<string, KeyObject> {
+  const keys = new Map<string, KeyObject>();
+  for (const [text] of pem.matchAll(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g)) {
+    const key = createPublicKey(text);
+    if (key.asymmetricKeyType !== 'ed25519') throw new Error('a throttle key is an Ed25519 public key (SPKI, PEM)');
+    keys.set(throttleKeyId(key), key);
+  }
+  return keys;
 }
 
 export function signSignal(signal: UnsignedSignal, privateKey: KeyObject, keyId: string): ThrottleSignal {

@@ -72,6 +72,16 @@ export const roles: readonly Role[] = [
     start: async (context) => (await import('./roles/ingestor.js')).start(context),
   },
   {
+    name: 'throttler',
+    command: 'throttle',
+    summary: 'from alerts to signals that hold callers back',
+    reads: ['alerts', 'responses', 'throttle', 'calls'],
+    writes: ['throttle'],
+    group: 'throttler',
+    usesStore: false,
+    start: async (context) => (await import('./roles/throttler.js')).start(context),
+  },
+  {
     name: 'detector',
     command: 'detect',
     summary: 'from calls to alerts, by rules',
@@ -84,8 +94,8 @@ export const roles: readonly Role[] = [
   {
     name: 'gateway',
     command: 'gateway',
-    summary: 'takes events over HTTP and appends them to the stream',
-    reads: [],
+    summary: 'takes events over HTTP and appends them to the stream, hands out throttle signals',
+    reads: ['throttle'],
     writes: ['calls'],
     usesStore: false,
     start: async (context) => (await import('./roles/gateway.js')).start(context),

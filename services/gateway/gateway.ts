@@ -7,24 +7,30 @@
  * - A request is appended after its whole body was read, so one that is refused or cut off leaves nothing behind.
  * - Tenant and producer come from the key, in headers; a line that claims others is refused.
  */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Registry } from 'prom-client';
 import { checkCall } from '../../schemas/check.js';
 import type { RecordErrorCode } from '../../schemas/check-value.js';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
+import type { ThrottleSignal } from '../../schemas/throttle.js';
 import type { KeyEntry, KeyRole, Keys } from '../access/keys.js';
-import type { Health } from '../stream/progress.js';
+import { type Health, worstHealth } from '../stream/progress.js';
 import type { NewRecord, Stream } from '../stream/stream.js';
 import { ClientGone, readLines } from './body.js';
 import { defaultGatewayLimits, type GatewayLimits, RateLimiter, RetryLater } from './limits.js';
 import { gatewayMetrics } from './metrics.js';
+import { ThrottleBoard } from './throttle-board.js';
+import { ThrottleRoutes } from './throttle-routes.js';
 
 export interface GatewayOptions {
   readonly stream: Stream;
   readonly keys: Keys;
   readonly limits?: Partial<GatewayLimits>;
   readonly metrics: Registry;
+  /** Whether a throttle signal is signed by a key that we trust. */
+  readonly isTrusted: (signal: ThrottleSignal) => boolean;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
   /** Called with what went wrong on our side (the stream refused an append). */
@@ -275,11 +281,21 @@ class Gateway {
  * The plugin keeps its reading of bodies to itself, so other routes of the same server are not touched.
  */
 export function createGateway(options: GatewayOptions): {
+  /** Reads the throttle signals that hold. */
+  start(): Promise<void>;
   plugin: FastifyPluginAsync;
-  status(): GatewayStatus;
+  status(): GatewayStatus & { readonly throttles: ThrottleBoard['counts'] };
   health(): Promise<Health>;
+  close(): Promise<void>;
 } {
   const gateway = new Gateway(options);
+  const board = new ThrottleBoard({
+    stream: options.stream,
+    isTrusted: options.isTrusted,
+    run: randomBytes(6).toString('hex'),
+    clock: () => (options.clock ?? Date.now)() * 1000,
+  });
+  const throttles = new ThrottleRoutes(board, (request) => authenticate(request, options.keys, 'emit'));
   const plugin = async (app: FastifyInstance): Promise<void> => {
     app.removeAllContentTypeParsers();
     // The body stays in the socket until the handler knows whose it is.
@@ -288,6 +304,18 @@ export function createGateway(options: GatewayOptions): {
       await gateway.events(request, reply);
       return reply;
     });
+    app.setErrorHandler((error, _request, reply) => {
+      if (!(error instanceof AuditdError)) throw error;
+      return sendError(reply, error);
+    });
+    throttles.add(app);
+    app.addHook('preClose', async () => throttles.close());
   };
-  return { plugin, status: () => gateway.status(), health: () => gateway.health() };
+  return {
+    start: () => board.start(),
+    plugin,
+    status: () => ({ ...gateway.status(), throttles: board.counts }),
+    health: async () => worstHealth([await gateway.health(), board.health()]),
+    close: () => board.close(),
+  };
 }

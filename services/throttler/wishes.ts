@@ -7,6 +7,7 @@
  * - A wish that was lifted stays lifted: a reminder of the same alert does not bring it back.
  * - Nothing outlives its end: of an alert, `ttl` after its newest record; of a person, the end that was given.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { Alert } from '../../schemas/alert.js';
 import { parseDuration } from '../../schemas/duration.js';
 import {
@@ -257,11 +258,9 @@ export function changes(
   return records;
 }
 
+/** Whether all is equal but what is made anew with each record. */
 function saysTheSame(known: UnsignedSignal, next: UnsignedSignal): boolean {
-  const said = ({ revision, issued_at, ...rest }: UnsignedSignal): string => JSON.stringify(rest, keysInOrder(rest));
-  return said(known) === said(next);
-}
-
-function keysInOrder(value: object): string[] {
-  return [...Object.keys(value), ...scopeFields].sort();
+  const { revision, issued_at, ...wanted } = next;
+  const said = known as unknown as Record<string, unknown>;
+  return Object.entries(wanted).every(([name, value]) => isDeepStrictEqual(said[name], value));
 }

@@ -52,6 +52,7 @@ async function serve(limits: Partial<GatewayLimits> = {}, over: Partial<Stream> 
     keys: openKeys(directory),
     limits,
     metrics: new Registry(),
+    isTrusted: () => false,
     clock: () => now,
   });
   status = gateway.status;

@@ -4,42 +4,13 @@ import type { Alert, ThrottleAction } from '../../schemas/alert.js';
 import { signalId, type UnsignedSignal } from '../../schemas/throttle.js';
 import { formatTimeMicros, parseTimeMicros } from '../../schemas/time.js';
 import { changes, type Lift, type Policy, type Wish, wanted, wishesOf } from '../../services/throttler/wishes.js';
+import { makeAlert } from './signals.js';
 
 const start = parseTimeMicros('2026-11-24T09:00:00Z');
 const minute = 60e6;
 const open: Policy = { mostActors: 1000, protect: {} };
 
-function alert(changed: Partial<Alert> = {}, throttle: ThrottleAction = { rate: '1/s', ttl: '15m' }): Alert {
-  const at = formatTimeMicros(start);
-  return {
-    alert_id: 'a1',
-    revision: 1,
-    state: 'firing',
-    rule_id: 'volume',
-    rule_version: '1',
-    title: 'Many calls',
-    description: '',
-    level: 'high',
-    tags: [],
-    runbook: '',
-    actions: [{ throttle }],
-    dry_run: false,
-    tenant: 'default',
-    group: { actor_id: 'alice', tool_name: 'echo' },
-    started_at: at,
-    at,
-    first_at: at,
-    last_at: at,
-    caused_at: at,
-    count: 301,
-    values: {},
-    reason: 'count 301 ≥ 300 in 5m',
-    evidence: [],
-    evidence_sql: '',
-    flags: [],
-    ...changed,
-  };
-}
+const alert = (changed: Partial<Alert> = {}, throttle?: ThrottleAction): Alert => makeAlert(start, changed, throttle);
 
 function signals(wishes: Wish[], { lifts = [] as Lift[], policy = open, now = start } = {}) {
   return [...wanted(wishes, new Map(lifts.map((lift) => [lift.signalId, lift])), policy, now).values()];

@@ -1,3 +1,5 @@
+import { isSignedBy } from '../../../schemas/throttle.js';
+import { trustedKeys } from '../../access/throttle-key.js';
 import { createGateway } from '../../gateway/gateway.js';
 import { adoptRegularly } from '../adoption.js';
 import type { RoleContext, RunningRole } from '../roles.js';
@@ -5,17 +7,24 @@ import type { RoleContext, RunningRole } from '../roles.js';
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, keys, metrics, log, server, identity } = context;
   const { max_body_bytes, max_line_bytes, events_per_second } = configuration.gateway;
+  const trusted = trustedKeys(identity.data, configuration.throttler.public_keys);
   const gateway = createGateway({
     stream,
     keys,
     metrics,
+    isTrusted: (signal) => {
+      const key = trusted.get(signal.key_id);
+      return key !== undefined && isSignedBy(signal, key);
+    },
     limits: { bodyBytes: max_body_bytes, lineBytes: max_line_bytes, eventsPerSecond: events_per_second },
     onError: (error) => log.error({ err: error }, 'gateway'),
   });
+  await gateway.start();
   await server.register(gateway.plugin);
   return {
     health: () => gateway.health(),
     status: () => gateway.status(),
+    stop: () => gateway.close(),
     // Spools go where this gateway listens.
     listening: () => {
       const adoption = adoptRegularly(identity.data, log);
