@@ -33,6 +33,7 @@ export const throttlerSection = z.strictObject({
     .array(fixedLimitSchema)
     .max(1_000)
     .default([])
+    .meta({ 'x-file-only': true })
     .describe('Limits that hold without any rule, in the words of a rule’s throttle action.'),
   protect: z
     .strictObject({

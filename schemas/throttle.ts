@@ -243,15 +243,6 @@ export function parseRate(text: string): number {
   return Math.max(1, Math.round(unitMicros[match[2] as keyof typeof unitMicros] / Number(match[1])));
 }
 
-/** The rate in words people write: 1,000,000 is `1/s`, 40,000,000 is `90/h`. */
-export function formatRate(intervalMicros: number): string {
-  for (const unit of ['s', 'm', 'h'] as const) {
-    const calls = unitMicros[unit] / intervalMicros;
-    if (calls >= 1) return `${Math.round(calls * 1000) / 1000}/${unit}`;
-  }
-  return `${Math.round((unitMicros.h / intervalMicros) * 1000) / 1000}/h`;
-}
-
 /** Every part at its strictest: what holds where several limits meet. */
 export function strictest(a: Limit, b: Limit): Limit {
   const rated = [a, b].filter(({ interval_micros }) => interval_micros > 0);

@@ -25,6 +25,7 @@ function mistakes(sources: ConfigurationSources): string {
 
 const pem = '-----BEGIN CERTIFICATE-----';
 const samples: Readonly<Record<string, string>> = {
+  'throttler.public_keys': '-----BEGIN PUBLIC KEY-----',
   listen: '[::1]:0',
   'stream.kafka.brokers': 'a:1,b:2',
   'store.clickhouse.url': 'https://c:8443',
@@ -181,6 +182,7 @@ describe('the form of several machines', () => {
       'stream.kafka.sasl.token_client_secret',
       'store.clickhouse.password',
       'store.clickhouse.ssl.key',
+      'throttler.signing_key',
     ]);
     const environment = {
       MCP_AUDITD_STREAM__KAFKA__BROKERS: 'k:9092',
