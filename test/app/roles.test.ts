@@ -39,7 +39,7 @@ describe('which roles may run apart', () => {
   test('on Kafka with the embedded store those that use the store stay together', () => {
     expect(() => allowed(['gateway'], kafka)).not.toThrow();
     expect(() => allowed(['ingestor'], kafka)).toThrow(
-      'The embedded store belongs to one process, so ingestor cannot run without query',
+      'The embedded store belongs to one process, so ingestor cannot run without detector, query',
     );
   });
 });
