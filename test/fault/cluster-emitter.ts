@@ -16,14 +16,16 @@ const recorder = Recorder.open({
   spool: { maxBytes: Number(spoolBytes), segmentBytes: 32 * 1024 },
   delivery: { lingerMs: 20 },
 });
+/** Several actors, so that calls go to every partition. */
+const actors = Array.from({ length: 13 }, (_, at) => recorder.common({ actor_id: `actor-${at}` }));
 let number = 0;
 
 function record(): string {
   number++;
   const call = recorder.begin({
     method: 'tools/call',
-    tool_name: `tool-${number % 5}`,
-    actor_id: `actor-${number % 13}`,
+    toolName: `tool-${number % 5}`,
+    common: [actors[number % actors.length]!],
     arguments: { number, text: 'x'.repeat(number % 200) },
   });
   recorder.end(call, { outcome: 'success', result: { content: [{ type: 'text', text: String(number) }] } });

@@ -22,7 +22,7 @@ import { writeKey } from '../contract/clickhouse-server.js';
 import { proxyFaults, startFaultProxy } from '../contract/fault-proxy.js';
 import { startBroker } from '../kafka/broker.js';
 import { makeTopics } from '../kafka/topics.js';
-import { seededRandom } from './random.js';
+import { seededRandom } from '../traffic.js';
 
 export interface ClusterReport {
   rounds: number;
@@ -75,6 +75,8 @@ const spoolBytes = 256 * 1024;
 /** A process that is started again under the same name. */
 class Process {
   child: ChildProcess | undefined;
+  /** Where it listens, once it has said so. */
+  url = '';
   private output = '';
   private ready: Promise<void> = Promise.resolve();
 
@@ -97,7 +99,8 @@ class Process {
     child.stdin!.on('error', () => undefined);
     this.ready = new Promise((resolve, reject) => {
       const hear = (line: string): void => {
-        this.output = `${this.output}${line}\n`.slice(-20_000);
+        if (!line.startsWith('id ')) this.output = `${this.output}${line}\n`.slice(-20_000);
+        this.url = /listens on (http:\S+)/.exec(line)?.[1] ?? this.url;
         if (this.isReady(line)) resolve();
         this.onLine(line);
       };
@@ -145,7 +148,7 @@ async function freePort(): Promise<number> {
 }
 
 /** The whole cluster of one run, and what was acknowledged in it. */
-class Cluster {
+export class Cluster {
   /** Ids of the present round. */
   readonly acknowledged = new Set<string>();
   private emitted: () => void = () => undefined;
@@ -299,6 +302,17 @@ class Cluster {
     return Number(row?.n);
   }
 
+  /** Records that the ingestors say they are behind, over all partitions. */
+  async lag(): Promise<number> {
+    const texts = await Promise.all(
+      this.ingestors.map(async ({ url }) => (await fetch(`${url}/metrics`)).text().catch(() => '')),
+    );
+    const lines = texts.flatMap((text) => [
+      ...text.matchAll(/^mcp_auditd_ingestor_lag_records\{.*topic="calls".*\} (\d+)$/gm),
+    ]);
+    return lines.reduce((sum, [, value]) => sum + Number(value), 0);
+  }
+
   /** How many of the round's acknowledged calls have no row, once that is none or the time is over. */
   async missing(): Promise<number> {
     const deadline = Date.now() + settleTimeoutMs;
@@ -350,11 +364,33 @@ class Cluster {
     await stream.close();
     const text = (await this.sql.run('SELECT DISTINCT event_id FROM calls')).toString().trimEnd();
     const stored = new Set(text.split('\n'));
+    // A full spool refuses calls, and an audit/loss event tells how many numbers are missing for that.
     const [gaps] = await this.sql.select(
-      'SELECT toUInt32(sum(last - held)) AS n FROM (SELECT max(producer_sequence) AS last, uniqExact(producer_sequence) AS held FROM calls GROUP BY producer_id)',
+      "SELECT toUInt32(sum(abs(last - held - told))) AS n FROM (SELECT max(producer_sequence) AS last, uniqExact(producer_sequence) AS held, sumIf(toUInt64OrZero(attributes['lost_calls']), error_type = 'calls_lost') AS told FROM calls GROUP BY producer_id)",
     );
     const unstored = [...ids].filter((id) => !stored.has(id)).length;
     return { records, rows: stored.size, unstored, sequenceGaps: Number(gaps?.n) };
+  }
+
+  /** Where everything stands, for whoever looks into a failure. */
+  async standing(): Promise<string> {
+    const stream = await openKafkaStream({
+      brokers: this.broker.brokers,
+      clientId: 'checker',
+      topicPrefix: this.topicPrefix,
+    });
+    const [ends, committed] = [await stream.partitions('calls'), await stream.committed('calls', 'ingestor')];
+    await stream.close();
+    const highest = await this.sql.select(
+      'SELECT stream_partition AS p, max(stream_offset) AS o FROM calls GROUP BY p',
+    );
+    const stored = new Map(highest.map(({ p, o }) => [Number(p), Number(o)]));
+    return ends
+      .map(
+        ({ partition: at, endOffset }) =>
+          `${at}: end ${endOffset}, committed ${committed.get(at)}, stored to ${stored.get(at)}`,
+      )
+      .join('; ');
   }
 
   logs(): string {
@@ -414,7 +450,7 @@ export async function runClusterFaults(options: ClusterOptions): Promise<Cluster
       options.progress?.(
         `round ${round}: ${faults.join(' + ')}, ${cluster.acknowledged.size} acknowledged, ${lost} lost, ${duplicated} duplicated so far, ${seconds} s`,
       );
-      if (lost > 0 || duplicated > 0) options.progress?.(cluster.logs());
+      if (lost > 0 || duplicated > 0) options.progress?.(`${await cluster.standing()}\n${cluster.logs()}`);
     }
     const compared = await cluster.compare();
     report.stored = compared.rows;

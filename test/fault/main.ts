@@ -2,23 +2,30 @@
  * `npm run faults -- --seed S --rounds N`: random SIGKILLs of a calling server, of the daemon, of both. The last line
  * is `N rounds: L lost, D duplicated, G gaps`; the exit code is 0 only when all three are 0.
  *
+ * With `--cluster`: the same on the form that runs on several machines, with kills, freezes and failures of every part;
+ * with `--away SECONDS` besides, the store is away for so long while calls go on.
+ *
  * With `--detector`: SIGKILLs of a detecting process, whose alerts must be those of one that was never killed. The last
  * line is `N kills: M missing, U unexpected, D different`.
  */
 import { parseArgs } from 'node:util';
 import { killDetectors } from '../detector/kills.js';
+import { runClusterFaults } from './cluster.js';
+import { runStoreAway } from './cluster-away.js';
 import { runFaults } from './rounds.js';
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     rounds: { type: 'string', default: '100' },
+    cluster: { type: 'boolean', default: false },
+    away: { type: 'string' },
     detector: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
-  console.log('npm run faults -- [--detector] [--seed S] [--rounds N]');
+  console.log('npm run faults -- [--cluster [--away SECONDS] | --detector] [--seed S] [--rounds N]');
   process.exit(0);
 }
 const seed = Number(values.seed);
@@ -27,7 +34,25 @@ if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(rounds) || rounds < 1) 
   console.error('--seed and --rounds take whole numbers, --rounds at least 1.');
   process.exit(2);
 }
+if (values.cluster && values.away !== undefined) {
+  const away = await runStoreAway({ awayMs: Number(values.away) * 1000, callsPerSecond: 500, progress: console.log });
+  console.log(JSON.stringify(away));
+  process.exit(away.lost + away.duplicated + away.gaps === 0 ? 0 : 1);
+}
 console.log(`seed ${seed}`);
+if (values.cluster) {
+  const { faults, ...report } = await runClusterFaults({ seed, rounds, progress: console.log });
+  console.log(
+    `faults: ${Object.entries(faults)
+      .map(([name, count]) => `${name} ${count}`)
+      .join(', ')}`,
+  );
+  console.log(
+    `${report.acknowledged} calls acknowledged, ${report.stored} stored, ${report.repeated} repeated deliveries stored once`,
+  );
+  console.log(`${report.rounds} rounds: ${report.lost} lost, ${report.duplicated} duplicated, ${report.gaps} gaps`);
+  process.exit(report.lost + report.duplicated + report.gaps === 0 ? 0 : 1);
+}
 if (values.detector) {
   const { kills, alerts, repeated, missing, unexpected, different, faults } = await killDetectors({
     seed,
