@@ -56,8 +56,12 @@ export class ModifierError extends Error {}
 
 export type Scalar = string | number | boolean | null;
 
+/** The long names that Sigma has as well. */
+const longNames: Readonly<Record<string, Modifier>> = { ignorecase: 'i', multiline: 'm', dotall: 's' };
+
 /** Checks the names after `|`. Throws ModifierError. */
-export function checkModifiers(written: readonly string[]): readonly Modifier[] {
+export function checkModifiers(names: readonly string[]): readonly Modifier[] {
+  const written = names.map((name) => (Object.hasOwn(longNames, name) ? (longNames[name] as Modifier) : name));
   for (const name of written) {
     if ((known as string[]).includes(name)) continue;
     const near = nearestName(name, known);

@@ -78,7 +78,7 @@ export class RuleRun {
     for (const [role, { groupBy, valueField }] of rule.roles.entries()) {
       const group = groupBy.map((field) => around.slots.of(field));
       const value = valueField === undefined ? undefined : around.slots.of(valueField);
-      const name = group.join();
+      const name = `${group.join()} ${value ?? ''}`;
       const known = lanes.get(name);
       lanes.set(name, { group, value: known?.value ?? value, roles: (known?.roles ?? 0) | (1 << role) });
     }
