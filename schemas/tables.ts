@@ -3,7 +3,7 @@ import { deadTopic } from './dead.js';
 import { eventFields } from './event.js';
 import type { Fields } from './field.js';
 import type { RecordTopic } from './record-topic.js';
-import { throttleTopic } from './throttle.js';
+import { throttleTopic } from './throttle-topic.js';
 
 /** Topics whose records are stored as they are, each in the table of its name. Calls have a way of their own. */
 export const recordTopics = {

@@ -1,4 +1,5 @@
 import type { ActorSource } from './actor.js';
+import { type EnforcementCounters, openEnforcement, type ThrottleOptions } from './enforcement.js';
 import { instrument, type TransportShape, transportKind } from './instrument.js';
 import { isObject, objectOf, textOf } from './messages.js';
 import { ObservedConnection, Observer, type ObserverCounters } from './observe.js';
@@ -7,6 +8,8 @@ import { Recorder, type RecorderOptions } from './recorder.js';
 export interface AuditOptions extends RecorderOptions {
   /** Who called. Default: verified `authInfo`, else MCP_AUDITD_ACTOR, else the user of the operating system on stdio. */
   readonly actor?: ActorSource;
+  /** How throttle signals are followed; false: not at all. */
+  readonly throttle?: ThrottleOptions | false;
 }
 
 export interface AuditHandle {
@@ -17,7 +20,7 @@ export interface AuditHandle {
    * factory that builds one for each request) close it with the last handle. Idempotent.
    */
   close(): Promise<void>;
-  readonly counters: Readonly<ObserverCounters> & Recorder['counters'];
+  readonly counters: Readonly<ObserverCounters> & Recorder['counters'] & { readonly throttle?: EnforcementCounters };
 }
 
 /** What both majors' low-level servers have in common, by shape. */
@@ -51,10 +54,10 @@ export function audit(server: object, options: AuditOptions = {}): AuditHandle {
   if (existing !== undefined) return existing;
 
   const identity = serverIdentity(target);
-  const { actor, ...recorderOptions } = options;
+  const { actor, throttle, ...recorderOptions } = options;
   const name = options.name ?? (identity.name || 'mcp-server');
-  const key = configurationKey({ ...recorderOptions, name });
-  const entry = shared.get(key) ?? open(key, { ...recorderOptions, name });
+  const key = configurationKey({ ...recorderOptions, name, throttle });
+  const entry = shared.get(key) ?? open(key, { ...recorderOptions, name }, throttle);
   entry.handles += 1;
   const { observer } = entry;
   let closed = false;
@@ -92,18 +95,26 @@ export function audit(server: object, options: AuditOptions = {}): AuditHandle {
       entry.handles -= 1;
       if (entry.handles > 0) return observer.recorder.flush();
       shared.delete(key);
+      observer.enforcement?.close();
       await observer.recorder.close();
     },
     get counters() {
-      return { ...observer.recorder.counters, ...observer.counters };
+      const { recorder, counters, enforcement } = observer;
+      return {
+        ...recorder.counters,
+        ...counters,
+        ...(enforcement === undefined ? {} : { throttle: enforcement.counters }),
+      };
     },
   };
   audited.set(target, handle);
   return handle;
 }
 
-function open(key: string, options: RecorderOptions): SharedObserver {
-  const entry = { observer: new Observer(Recorder.open(options), options.failClosed === true), handles: 0 };
+function open(key: string, options: RecorderOptions, throttle: AuditOptions['throttle']): SharedObserver {
+  const recorder = Recorder.open(options);
+  const observer = new Observer(recorder, options.failClosed === true, openEnforcement(throttle, options));
+  const entry = { observer, handles: 0 };
   shared.set(key, entry);
   return entry;
 }
@@ -151,7 +162,7 @@ function serverIdentity(server: object): { name: string; version: string } {
  * JSON text that is equal when the options are; a pattern counts by its source, a function by its text. A sink counts
  * by its identity: two of one shape may lead to different places.
  */
-function configurationKey(options: RecorderOptions): string {
+function configurationKey(options: RecorderOptions & { throttle: AuditOptions['throttle'] | undefined }): string {
   return JSON.stringify(options, (name, value: unknown) => {
     if (name === 'sink' && isObject(value)) return identityOf(value);
     if (value instanceof RegExp || typeof value === 'function') return String(value);

@@ -1,24 +1,10 @@
-import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import { dataPaths } from '../../schemas/data-directory.js';
-import { complainOnce } from './complaints.js';
+import { findGateway, type GatewayOptions, type GatewayTarget, isLoopback } from './gateway-target.js';
 import { isObject, textOf } from './messages.js';
-import { lifeOf, type ProcessIdentity } from './process-identity.js';
 import type { EventText, RejectedLine, Sink, SinkAnswer } from './sink.js';
-
-export interface HttpSinkOptions {
-  readonly url?: string;
-  readonly key?: string;
-  readonly keyFile?: string;
-}
-
-interface Target {
-  readonly url: URL;
-  readonly key: string;
-}
 
 interface Response {
   readonly status: number;
@@ -38,21 +24,22 @@ const compress = promisify(gzip);
  */
 export class HttpSink implements Sink {
   readonly #data: string;
-  readonly #options: HttpSinkOptions;
+  readonly #options: GatewayOptions;
   readonly #agents = {
     'http:': new http.Agent({ keepAlive: true, maxSockets: 2 }),
     'https:': new https.Agent({ keepAlive: true, maxSockets: 2 }),
   };
-  #target: Target | undefined;
+  #target: GatewayTarget | undefined;
 
-  constructor(data: string, options: HttpSinkOptions) {
+  constructor(data: string, options: GatewayOptions) {
     this.#data = data;
     this.#options = options;
   }
 
   async send(lines: readonly EventText[], signal: AbortSignal): Promise<SinkAnswer> {
     try {
-      if (this.#target === undefined || !this.#isConnected()) this.#target = this.#findTarget();
+      if (this.#target === undefined || !this.#isConnected())
+        this.#target = findGateway(this.#data, this.#options, '/v1/events');
       const { url } = this.#target;
       let body = joinLines(lines);
       const isLocal = isLoopback(url.hostname);
@@ -73,51 +60,7 @@ export class HttpSink implements Sink {
     return Object.values(this.#agents).some((agent) => Object.keys(agent.freeSockets).length > 0);
   }
 
-  /** Throws an error whose message says what is missing. */
-  #findTarget(): Target {
-    const named = this.#options.url || process.env.MCP_AUDITD_URL;
-    const address = named || this.#daemonUrl();
-    let url: URL;
-    try {
-      url = new URL(`${address.replace(/\/+$/, '')}/v1/events`);
-    } catch {
-      throw new Error(`${address} is no URL of a gateway (MCP_AUDITD_URL)`);
-    }
-    if (url.protocol !== 'http:' && url.protocol !== 'https:') throw new Error(`${address} is no http or https URL`);
-    if (url.protocol === 'http:' && !isLoopback(url.hostname)) {
-      complainOnce('plain', `${url.origin} is reached without TLS: the key and the events can be read on the way`);
-    }
-    return { url, key: this.#findKey() };
-  }
-
-  /** Where the daemon of the data directory listens. Another process may have its port by now: it must live. */
-  #daemonUrl(): string {
-    const path = dataPaths.daemon(this.#data);
-    let holder: Partial<ProcessIdentity> & { url?: unknown };
-    try {
-      holder = JSON.parse(readFileSync(path, 'utf8')) as typeof holder;
-    } catch {
-      throw new Error(`no daemon runs on ${this.#data} (mcp-auditd up starts one)`);
-    }
-    if (typeof holder.url !== 'string') throw new Error(`the daemon of ${this.#data} is starting`);
-    if (lifeOf(holder as ProcessIdentity) === 'dead') {
-      throw new Error(`the daemon of ${this.#data} has ended (mcp-auditd up starts one)`);
-    }
-    return holder.url;
-  }
-
-  #findKey(): string {
-    const key = this.#options.key || process.env.MCP_AUDITD_KEY;
-    if (key) return key;
-    const path = this.#options.keyFile || process.env.MCP_AUDITD_KEY_FILE || dataPaths.emitterKey(this.#data);
-    try {
-      return readFileSync(path, 'utf8').trim();
-    } catch (error) {
-      throw new Error(`the gateway's key cannot be read: ${(error as Error).message}`);
-    }
-  }
-
-  #post({ url, key }: Target, body: Buffer, isCompressed: boolean, signal: AbortSignal): Promise<Response> {
+  #post({ url, key }: GatewayTarget, body: Buffer, isCompressed: boolean, signal: AbortSignal): Promise<Response> {
     const headers: http.OutgoingHttpHeaders = {
       authorization: `Bearer ${key}`,
       'content-type': 'application/x-ndjson',
@@ -206,8 +149,4 @@ function parse(body: string): Record<string, unknown> {
   } catch {
     return {};
   }
-}
-
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname);
 }

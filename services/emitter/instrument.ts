@@ -24,8 +24,14 @@ export function instrument(transport: TransportShape, connection: ObservedConnec
   redefine(transport, 'onmessage', (original) => {
     handler = original;
     return function observed(this: unknown, message: unknown, ...rest: unknown[]) {
-      const refusal = connection.observe('client_to_server', message, contextOf(transport, rest[0]));
-      if (refusal === undefined || !isAnswerable(message)) return original.call(this, message, ...rest);
+      const verdict = connection.observe('client_to_server', message, contextOf(transport, rest[0]));
+      if (verdict === undefined) return original.call(this, message, ...rest);
+      if ('delayMs' in verdict) {
+        setTimeout(() => original.call(this, message, ...rest), verdict.delayMs);
+        return undefined;
+      }
+      const { refusal } = verdict;
+      if (!isAnswerable(message)) return original.call(this, message, ...rest);
       if (message.method === undefined) return original.call(this, errorResponse(message.id, refusal), ...rest);
       send.call(transport, errorResponse(message.id, refusal)).catch(() => {});
       return undefined;
@@ -46,9 +52,9 @@ export function instrument(transport: TransportShape, connection: ObservedConnec
     enumerable: false,
     value: function observed(this: unknown, ...rest: unknown[]): Promise<unknown> {
       const message = rest[0];
-      const refusal = connection.observe('server_to_client', message, contextOf(transport, undefined));
-      if (refusal !== undefined && isAnswerable(message)) {
-        const answer = errorResponse(message.id, refusal);
+      const verdict = connection.observe('server_to_client', message, contextOf(transport, undefined));
+      if (verdict !== undefined && 'refusal' in verdict && isAnswerable(message)) {
+        const answer = errorResponse(message.id, verdict.refusal);
         if (message.method === undefined) rest[0] = answer;
         else {
           // The server asked: it is answered as the client would have, once it waits for it.
@@ -66,7 +72,11 @@ function isAnswerable(message: unknown): message is { readonly id: unknown; read
 }
 
 /** The JSON-RPC answer that a refused call gets. */
-export function errorResponse(id: unknown, { code, message, data }: Refusal): object {
+export function errorResponse(id: unknown, { code, message, data, asResult }: Refusal): object {
+  if (asResult === true) {
+    const result = { content: [{ type: 'text', text: message }], isError: true, structuredContent: data };
+    return { jsonrpc: '2.0', id, result };
+  }
   return { jsonrpc: '2.0', id, error: data === undefined ? { code, message } : { code, message, data } };
 }
 

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import type { ScopedCall } from '../../schemas/scope-index.js';
 import { type Actor, type ActorSource, Actors, clientIdOf, nobody } from './actor.js';
+import { type Enforcement, throttledAnswer } from './enforcement.js';
 import {
   isObject,
   type JsonObject,
@@ -53,12 +55,19 @@ export interface Refusal {
   readonly code: number;
   readonly message: string;
   readonly data?: unknown;
+  /** Answer a tool call with a result that is an error, instead. */
+  readonly asResult?: boolean;
 }
 
+/** What is said of a message before it goes on: nothing, that it may not, or that it must wait. */
+export type Verdict = { readonly refusal: Refusal } | { readonly delayMs: number };
+
 /** JSON-RPC's internal error: no code of MCP names an audit that fails. */
-const unrecorded: Refusal = {
-  code: -32603,
-  message: 'This call could not be recorded for audit, and the server is set to refuse such calls (failClosed).',
+const unrecorded: Verdict = {
+  refusal: {
+    code: -32603,
+    message: 'This call could not be recorded for audit, and the server is set to refuse such calls (failClosed).',
+  },
 };
 
 /** Everything connections to one server have in common: its tools, its rounds, its recorder. */
@@ -70,6 +79,7 @@ export class Observer {
   constructor(
     readonly recorder: Recorder,
     readonly failClosed: boolean,
+    readonly enforcement?: Enforcement,
   ) {}
 
   /** What calls of a tool that was listed have in common. */
@@ -120,6 +130,8 @@ export class ObservedConnection {
   #server: Implementation;
   readonly #fields: PartyFields;
   #actorId = '';
+  /** Of the request in hand, what a throttle signal may name. */
+  readonly #scoped: { -readonly [N in keyof ScopedCall]: ScopedCall[N] } = {};
   #lastInvalid: unknown;
 
   constructor(observer: Observer, options: ConnectionOptions) {
@@ -132,18 +144,15 @@ export class ObservedConnection {
 
   /**
    * Records one message before it goes on: a request begins a call, a response ends one, a cancellation ends one.
-   * @returns why the message may not go on; with failClosed, that the record could not be kept.
+   * @returns why the message may not go on (it could not be recorded and failClosed is set; a throttle signal refuses
+   * it), or how long it must wait. A batch is refused as a whole, and waits as long as the longest of its calls.
    */
-  observe(direction: Direction, message: unknown, context: MessageContext): Refusal | undefined {
-    if (Array.isArray(message)) {
-      let refusal: Refusal | undefined;
-      for (const item of message) refusal = this.observe(direction, item, context) ?? refusal;
-      return refusal;
-    }
+  observe(direction: Direction, message: unknown, context: MessageContext): Verdict | undefined {
+    if (Array.isArray(message)) return this.#observeBatch(direction, message, context);
     try {
       const kind = messageKind(message);
-      if (kind === 'request') this.#begin(direction, message as JsonObject, context);
-      else if (kind === 'response') this.#end(direction, message as JsonObject);
+      if (kind === 'request') return this.#begin(direction, message as JsonObject, context);
+      if (kind === 'response') this.#end(direction, message as JsonObject);
       else if (kind === 'notification') this.#notified(direction, message as JsonObject);
       else if (message !== this.#lastInvalid || typeof message !== 'object') {
         this.#lastInvalid = message;
@@ -156,7 +165,7 @@ export class ObservedConnection {
   }
 
   /** Records something that is no message (a line that is not JSON): one protocol_error, without a body. */
-  invalid(direction: Direction, reason: string, context: MessageContext): Refusal | undefined {
+  invalid(direction: Direction, reason: string, context: MessageContext): Verdict | undefined {
     try {
       const { recorder } = this.#observer;
       const call = recorder.begin(this.#beginning(direction, { method: invalidMethod }, context));
@@ -190,11 +199,37 @@ export class ObservedConnection {
     this.#pendingCount = 0;
   }
 
-  #begin(direction: Direction, message: JsonObject, context: MessageContext): void {
+  #observeBatch(direction: Direction, batch: readonly unknown[], context: MessageContext): Verdict | undefined {
+    let verdict: Verdict | undefined;
+    for (const item of batch) {
+      const next = this.observe(direction, item, context);
+      if (next !== undefined && (verdict === undefined || outweighs(next, verdict))) verdict = next;
+    }
+    if (verdict === undefined || !('refusal' in verdict)) return verdict;
+    // None of it goes on, so nobody will answer those that passed.
+    for (const item of batch) {
+      const pending =
+        isObject(item) && item.method !== undefined ? this.#take(direction, item.id as RequestId) : undefined;
+      if (pending !== undefined) this.#ended(pending, refusedEnd(verdict.refusal));
+    }
+    return verdict;
+  }
+
+  #begin(direction: Direction, message: JsonObject, context: MessageContext): Verdict | undefined {
     // Handlers are chained by some hosts, and then one request passes here once for each.
-    if (this.#isPending(direction, message)) return;
+    if (this.#isPending(direction, message)) return undefined;
     const beginning = this.#beginning(direction, message, context);
-    const call = this.#observer.recorder.begin(beginning);
+    const { recorder, enforcement } = this.#observer;
+    const decision =
+      direction === 'client_to_server' && enforcement !== undefined
+        ? enforcement.decide(message.method as string, this.#scoped)
+        : undefined;
+    if (decision?.kind === 'refuse') {
+      const refusal = throttledAnswer(decision);
+      recorder.end(recorder.begin(beginning), refusedEnd(refusal));
+      return { refusal: { ...refusal, asResult: enforcement?.answer === 'result' && message.method === 'tools/call' } };
+    }
+    const call = recorder.begin(beginning);
     this.#add(direction, message.id as RequestId, {
       call,
       method: message.method as string,
@@ -204,6 +239,7 @@ export class ObservedConnection {
       signal: context.signal,
       next: undefined,
     });
+    return decision;
   }
 
   #beginning(direction: Direction, message: JsonObject, context: MessageContext): CallBeginning {
@@ -214,9 +250,16 @@ export class ObservedConnection {
     const sessionId = context.sessionId || this.#fallbackSessionId;
     const actor = this.#actor(context, message, sessionId);
     this.#actorId = actor.id;
+    const clientId = clientIdOf(context.authInfo);
+    const scoped = this.#scoped;
+    scoped.actor_id = actor.id;
+    scoped.session_id = sessionId;
+    scoped.client_id = clientId;
+    scoped.server_name = this.#server.name;
+    scoped.tool_name = parts.toolName;
     const common = this.#fields.of({
       actor,
-      clientId: clientIdOf(context.authInfo),
+      clientId,
       client: this.#client,
       // What a beginning told stays, and an introduction is answered with the server's own name.
       server: introductions.has(method) ? nameless : this.#server,
@@ -378,10 +421,27 @@ export class ObservedConnection {
     }
   }
 
-  #failed(): Refusal | undefined {
+  #failed(): Verdict | undefined {
     this.#observer.counters.errors += 1;
     return this.#observer.failClosed ? unrecorded : undefined;
   }
+}
+
+/** A refusal outweighs a delay, and a longer delay a shorter one. */
+function outweighs(verdict: Verdict, other: Verdict): boolean {
+  if ('refusal' in verdict) return !('refusal' in other);
+  return 'delayMs' in other && verdict.delayMs > other.delayMs;
+}
+
+function refusedEnd({ code, message, data }: Refusal): CallEnd {
+  const signalId = textOf(objectOf(data).signalId);
+  return {
+    outcome: code === 429 ? 'throttled' : 'denied',
+    errorType: code === 429 ? 'rate_limited' : 'not_recorded',
+    errorCode: code,
+    errorMessage: message,
+    ...(signalId === '' ? {} : { attributes: { throttle_signal_id: signalId } }),
+  };
 }
 
 const serverRequestAttributes = Object.freeze({ direction: 'server_to_client' });

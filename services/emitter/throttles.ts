@@ -26,7 +26,7 @@ export type Decision =
   | { readonly kind: 'refuse'; readonly retryAfterMs: number; readonly signalId: string; readonly reason: string };
 
 /** Why a signal was not taken: for counters, and for the record. */
-export type Refusal = 'unknown_key' | 'forged' | 'expired' | 'too_far_ahead' | 'too_long' | 'too_many';
+export type SignalRefusal = 'unknown_key' | 'forged' | 'expired' | 'too_far_ahead' | 'too_long' | 'too_many';
 
 interface Held {
   readonly signal: ThrottleSignal;
@@ -47,15 +47,24 @@ const mostSignals = 20_000;
 const mostBuckets = 50_000;
 
 const pass: Decision = { kind: 'pass' };
+const unreachable: Decision = {
+  kind: 'refuse',
+  retryAfterMs: 5_000,
+  signalId: '',
+  reason: 'Throttle signals cannot be had, and the server is set to refuse calls then.',
+};
 
 export class Throttles {
-  readonly #keys: ReadonlyMap<string, KeyObject>;
+  #keys: ReadonlyMap<string, KeyObject> = new Map();
+  /** With `closed`, since when signals cannot be had, and what follows. */
+  readonly #closedAfterMicros: number;
+  #disconnectedMicros: number | undefined;
   readonly #held = new Map<string, Held>();
   readonly #index = new ScopeIndex<Held>();
   /** Highest revision of each signal, of lifted ones too until they would have run out. */
   readonly #revisions = new Map<string, { revision: number; expiresMicros: number }>();
   readonly #overrides = new Map<string, number>();
-  readonly refusals: Record<Refusal, number> = {
+  readonly refusals: Record<SignalRefusal, number> = {
     unknown_key: 0,
     forged: 0,
     expired: 0,
@@ -66,9 +75,26 @@ export class Throttles {
   /** Calls that a dry run would have refused or delayed. */
   wouldHaveHeld = 0;
 
-  /** @param keys the pinned public keys by `throttleKeyId`. */
-  constructor(keys: ReadonlyMap<string, KeyObject>) {
+  /**
+   * @param closedAfterMicros how long signals may be out of reach before every call is refused; Infinity: for ever, what
+   * is known holds until it runs out and then calls pass (fail open).
+   */
+  constructor(closedAfterMicros = Number.POSITIVE_INFINITY) {
+    this.#closedAfterMicros = closedAfterMicros;
+  }
+
+  /** The pinned public keys, by `throttleKeyId`. */
+  trust(keys: ReadonlyMap<string, KeyObject>): void {
     this.#keys = keys;
+  }
+
+  connected(): void {
+    this.#disconnectedMicros = undefined;
+  }
+
+  /** Signals cannot be had, from now on unless that is so already. */
+  disconnected(nowMicros: number): void {
+    this.#disconnectedMicros ??= nowMicros;
   }
 
   /** Signals that are known and have not run out, dry runs included. */
@@ -77,7 +103,7 @@ export class Throttles {
   }
 
   /** Takes a signal, or says why not. An older revision than one that is known changes nothing. */
-  take(signal: ThrottleSignal, nowMicros: number): Refusal | undefined {
+  take(signal: ThrottleSignal, nowMicros: number): SignalRefusal | undefined {
     const known = this.#revisions.get(signal.signal_id);
     if (known !== undefined && signal.revision <= known.revision) return undefined;
     const refusal = this.#refusal(signal, nowMicros);
@@ -117,6 +143,8 @@ export class Throttles {
 
   /** Decides about a call that arrives now, and counts it. */
   decide(call: ScopedCall, nowMicros: number): Decision {
+    if (this.#disconnectedMicros !== undefined && nowMicros - this.#disconnectedMicros > this.#closedAfterMicros)
+      return unreachable;
     if (this.#index.size === 0 || this.#isOverridden(nowMicros)) return pass;
     const matching = this.#index.match(call);
     if (matching.length === 0) return pass;
@@ -145,6 +173,12 @@ export class Throttles {
     return { kind: 'delay', delayMs: delay.signal.delay_ms, signalId: delay.signal.signal_id };
   }
 
+  /** Forgets every signal that is not among these: what a gateway tells anew is all that holds. */
+  keepOnly(ids: ReadonlySet<string>): void {
+    for (const held of this.#held.values()) if (!ids.has(held.signal.signal_id)) this.#drop(held);
+    for (const id of this.#overrides.keys()) if (!ids.has(id)) this.#overrides.delete(id);
+  }
+
   /** Forgets what has run out. Called now and then, never on a call's path. */
   sweep(nowMicros: number): void {
     for (const held of this.#held.values()) if (held.expiresMicros <= nowMicros) this.#drop(held);
@@ -153,7 +187,7 @@ export class Throttles {
     for (const [id, expiresMicros] of this.#overrides) if (expiresMicros <= nowMicros) this.#overrides.delete(id);
   }
 
-  #refusal(signal: ThrottleSignal, nowMicros: number): Refusal | undefined {
+  #refusal(signal: ThrottleSignal, nowMicros: number): SignalRefusal | undefined {
     const issued = parseTimeMicros(signal.issued_at);
     const expires = parseTimeMicros(signal.expires_at);
     if (!(expires > nowMicros) && signal.state === 'active') return 'expired';

@@ -2,10 +2,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { ActorSource } from './actor.js';
+import { openEnforcement, type ThrottleOptions } from './enforcement.js';
 import { errorResponse } from './instrument.js';
 import { LineSplitter, maxLineBytes } from './lines.js';
 import { isObject, type MessageContext } from './messages.js';
-import { type Direction, ObservedConnection, Observer, type Refusal } from './observe.js';
+import { type Direction, ObservedConnection, Observer, type Refusal, type Verdict } from './observe.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 
 export interface WrapOptions {
@@ -14,6 +15,8 @@ export interface WrapOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly recorderOptions: RecorderOptions;
   readonly actor?: ActorSource;
+  /** How throttle signals are followed; false: not at all. */
+  readonly throttle?: ThrottleOptions | false;
   /** The client's side. Default: this process's own streams. */
   readonly stdin?: Readable;
   readonly stdout?: Writable;
@@ -40,17 +43,20 @@ const stdioContext: MessageContext = { header: () => undefined, headers: {}, htt
  * be started.
  */
 export async function runWrap(options: WrapOptions): Promise<number> {
-  const recorder = Recorder.open(options.recorderOptions);
-  const observer = new Observer(recorder, options.recorderOptions.failClosed === true);
+  const { recorderOptions } = options;
+  const recorder = Recorder.open(recorderOptions);
+  const enforcement = openEnforcement(options.throttle, recorderOptions);
+  const observer = new Observer(recorder, recorderOptions.failClosed === true, enforcement);
   const connection = new ObservedConnection(observer, {
     transport: 'stdio',
     actor: options.actor,
-    server: { name: options.recorderOptions.name ?? '', version: '' },
+    server: { name: recorderOptions.name ?? '', version: '' },
   });
   try {
     return await passThrough(options, observer, connection);
   } finally {
     connection.closed();
+    enforcement?.close();
     await recorder.close();
   }
 }
@@ -111,6 +117,9 @@ function forward(source: Readable, sink: Writable, passage: Passage, ended: () =
   };
   sink.on('drain', resume);
   sink.on('close', resume);
+  passage.late = (lines) => {
+    for (const bytes of lines) if (!sink.destroyed) sink.write(bytes);
+  };
   source.on('data', (chunk: Buffer) => {
     for (const bytes of passage.push(chunk)) {
       if (!sink.destroyed && !sink.write(bytes)) source.pause();
@@ -121,7 +130,7 @@ function forward(source: Readable, sink: Writable, passage: Passage, ended: () =
     sink.off('drain', resume);
     sink.off('close', resume);
     for (const bytes of passage.end()) if (!sink.destroyed) sink.write(bytes);
-    ended();
+    passage.whenNoneWaits(ended);
   });
   source.once('end', () => source.destroy());
 }
@@ -146,18 +155,26 @@ function forwardSignals(child: ChildProcess): () => void {
 class Passage {
   readonly #direction: Direction;
   readonly #mayRefuse: boolean;
+  /** A line too long to be recorded is refused, and not handed on. */
+  readonly #refusesLong: boolean;
   readonly #connection: ObservedConnection;
   /** Back to where the lines come from. */
   readonly #back: Writable;
   readonly #splitter: LineSplitter;
+  /** Takes lines that had to wait. */
+  late: ((bytes: readonly Buffer[]) => void) | undefined;
+  #waiting = 0;
+  #whenNoneWaits: (() => void) | undefined;
   #held: Buffer[] = [];
   #heldBytes = 0;
-  #refusal: Refusal | undefined;
+  #verdict: Verdict | undefined;
   #message: unknown;
 
   constructor(direction: Direction, observer: Observer, connection: ObservedConnection, back: Writable) {
     this.#direction = direction;
-    this.#mayRefuse = observer.failClosed;
+    // Only with failClosed must a server's line be held until it is whole.
+    this.#mayRefuse = observer.failClosed || (observer.enforcement !== undefined && direction === 'client_to_server');
+    this.#refusesLong = observer.failClosed;
     this.#connection = connection;
     this.#back = back;
     this.#splitter = new LineSplitter((line) => this.#observe(line));
@@ -176,6 +193,7 @@ class Passage {
       this.#hold(piece);
       this.#splitter.push(piece);
       if (piece[piece.length - 1] === 0x0a) passed.push(...this.#release());
+      else if (!this.#refusesLong && this.#heldBytes > maxLineBytes + 1) passed.push(...this.#held.splice(0));
       start = end;
     }
     return passed;
@@ -186,27 +204,44 @@ class Passage {
     return this.#release();
   }
 
+  /** Calls back when no line waits: at once, as a rule. */
+  whenNoneWaits(callback: () => void): void {
+    if (this.#waiting === 0) callback();
+    else this.#whenNoneWaits = callback;
+  }
+
   #hold(piece: Buffer): void {
     this.#heldBytes += piece.length;
-    // The splitter no longer keeps such a line either: it cannot be recorded, and will be refused when it ends.
-    if (this.#heldBytes > maxLineBytes + 1) this.#held = [];
+    // The splitter no longer keeps such a line either: it cannot be recorded. With failClosed it will be refused when it
+    // ends; without, it goes on as it comes.
+    if (this.#refusesLong && this.#heldBytes > maxLineBytes + 1) this.#held = [];
     else this.#held.push(piece);
   }
 
   #release(): Buffer[] {
-    const passed = this.#refusal === undefined ? this.#held : this.#refuse(this.#refusal);
+    const verdict = this.#verdict;
+    const held = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
-    this.#refusal = undefined;
+    this.#verdict = undefined;
+    const message = this.#message;
     this.#message = undefined;
-    return passed;
+    if (verdict === undefined) return held;
+    if ('refusal' in verdict) return this.#refuse(verdict.refusal, message);
+    this.#waiting += 1;
+    setTimeout(() => {
+      this.late?.(held);
+      this.#waiting -= 1;
+      if (this.#waiting === 0) this.#whenNoneWaits?.();
+    }, verdict.delayMs);
+    return [];
   }
 
   #observe(line: Buffer | undefined): void {
     if (line === undefined) {
       const reason = `a line of more than ${maxLineBytes} bytes`;
-      this.#refusal = this.#connection.invalid(this.#direction, reason, stdioContext);
-      if (this.#mayRefuse) this.#refusal ??= { code: -32600, message: `refused: ${reason}` };
+      this.#verdict = this.#connection.invalid(this.#direction, reason, stdioContext);
+      if (this.#refusesLong) this.#verdict ??= { refusal: { code: -32600, message: `refused: ${reason}` } };
       return;
     }
     const text = line.toString();
@@ -214,20 +249,20 @@ class Passage {
     try {
       this.#message = JSON.parse(text);
     } catch {
-      this.#refusal = this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext);
+      this.#verdict = this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext);
       return;
     }
-    this.#refusal = this.#connection.observe(this.#direction, this.#message, stdioContext);
+    this.#verdict = this.#connection.observe(this.#direction, this.#message, stdioContext);
   }
 
   /** Answers each call of the line that is held back, and returns what goes on in the place of answers. */
-  #refuse(refusal: Refusal): Buffer[] {
+  #refuse(refusal: Refusal, line: unknown): Buffer[] {
     const passed: Buffer[] = [];
-    for (const message of Array.isArray(this.#message) ? this.#message : [this.#message]) {
+    for (const message of Array.isArray(line) ? line : [line]) {
       const id: unknown = isObject(message) ? message.id : null;
-      const line = Buffer.from(`${JSON.stringify(errorResponse(id, refusal))}\n`);
-      if (isObject(message) && message.method === undefined && id !== undefined) passed.push(line);
-      else if (id !== undefined && this.#back.writable) this.#back.write(line);
+      const answer = Buffer.from(`${JSON.stringify(errorResponse(id, refusal))}\n`);
+      if (isObject(message) && message.method === undefined && id !== undefined) passed.push(answer);
+      else if (id !== undefined && this.#back.writable) this.#back.write(answer);
     }
     return passed;
   }

@@ -10,7 +10,8 @@ const second = 1e6;
 const signer = makeSigner();
 
 function holding(...signals: Partial<UnsignedSignal>[]): Throttles {
-  const throttles = new Throttles(new Map([[signer.keyId, signer.publicKey]]));
+  const throttles = new Throttles();
+  throttles.trust(new Map([[signer.keyId, signer.publicKey]]));
   for (const changed of signals) expect(throttles.take(signer.sign(makeSignal(start, changed)), start)).toBeUndefined();
   return throttles;
 }
@@ -103,6 +104,21 @@ describe('several signals', () => {
     );
     expect(throttles.decide(alice, start).kind).toBe('pass');
     expect(throttles.decide(alice, start + second).kind).toBe('refuse');
+  });
+});
+
+describe('signals that cannot be had', () => {
+  it('let calls pass, or refuse them after a while where that was chosen', () => {
+    const open = new Throttles();
+    open.disconnected(start);
+    expect(open.decide(alice, start + 3600 * second).kind).toBe('pass');
+    const closed = new Throttles(60 * second);
+    closed.disconnected(start);
+    closed.disconnected(start + 30 * second);
+    expect(closed.decide(alice, start + 60 * second).kind).toBe('pass');
+    expect(closed.decide(alice, start + 61 * second).kind).toBe('refuse');
+    closed.connected();
+    expect(closed.decide(alice, start + 61 * second).kind).toBe('pass');
   });
 });
 
