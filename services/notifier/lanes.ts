@@ -244,7 +244,7 @@ export class Lanes {
   /** The lane that a digest of this time is said in; undefined when it was planned before. */
   digest(name: string, channel: string, scheduledMs: number): Lane | undefined {
     const lanes = this.channels.get(channel);
-    if (lanes === undefined || (lanes.digests.get(name) ?? 0) >= scheduledMs) return undefined;
+    if (lanes === undefined || Math.max(lanes.openedMs, lanes.digests.get(name) ?? 0) >= scheduledMs) return undefined;
     lanes.digests.set(name, scheduledMs);
     const group = { digest: name };
     return this.open(lanes, laneKey(channel, group), group, scheduledMs, this.settings.route);

@@ -32,6 +32,8 @@ export interface Leaving {
   readonly record: Delivery;
   readonly lane: Lane;
   readonly alerts: readonly CurrentAlert[];
+  /** When the attempt began. Milliseconds. */
+  readonly atMs: number;
 }
 
 /** Ids in a record; a message names ten and counts the rest. */
@@ -167,7 +169,7 @@ export class Planner {
   private leave(lane: Lane, record: Delivery, alerts: readonly CurrentAlert[]): Leaving {
     this.lanes.fold(lane, record);
     if (isEnded(record)) lane.wakeMs = milliseconds(record.at);
-    return { record, lane, alerts };
+    return { record, lane, alerts, atMs: milliseconds(record.at) };
   }
 
   /** The record of an attempt's outcome. `durationMs` of the attempt; `random` in [0, 1). */
@@ -214,17 +216,22 @@ export class Planner {
     });
   }
 
-  /** When something is due by itself; undefined: when something happens. */
-  nextWakeMs(): number | undefined {
+  /** When something is due by itself after `now`; undefined: when something happens. */
+  nextWakeMs(now: number): number | undefined {
     let next: number | undefined;
-    const consider = (ms: number | undefined): void => {
-      if (ms !== undefined && (next === undefined || ms < next)) next = ms;
-    };
     for (const lane of this.lanes.all()) {
-      if (lane.delivery === undefined) consider(lane.wakeMs);
-      else consider(this.nextMs(lane.delivery));
+      const ms = lane.delivery === undefined ? lane.wakeMs : this.nextMs(lane.delivery);
+      // What may leave already waits for its channel, not for time.
+      if (ms === undefined || !Number.isFinite(ms) || (lane.delivery !== undefined && ms <= now)) continue;
+      if (next === undefined || ms < next) next = ms;
     }
     return next;
+  }
+
+  /** Takes a record that another owner of the channel wrote: an attempt of its may have ended after the takeover. */
+  observe(record: Delivery): void {
+    const lane = this.lanes.of(record);
+    if (lane !== undefined && record.owner !== this.owner) this.lanes.fold(lane, record);
   }
 
   private flushOf(lane: Lane, now: number): Flush {

@@ -1,0 +1,213 @@
+/** What a digest says: volume, who and what, alerts and how fast they were taken on, noisy rules, gaps of the record. */
+import type { Delivery } from '../../schemas/delivery.js';
+import { type DigestSection, durationMs, type NotifierSection } from '../../schemas/notification.js';
+import type { QueryLimits, Store } from '../store/store.js';
+import { plain } from './render/text.js';
+import type { Table, View } from './render/view.js';
+import { milliseconds } from './world.js';
+
+const limits: QueryLimits = { timeMs: 30_000, memoryBytes: 1024 ** 3, resultRows: 1_000, resultBytes: 1024 * 1024 };
+const rowsShown = 5;
+/** A rule with so many alerts, of which nobody took on one, is noise to whoever reads them. */
+const noisyAlerts = 10;
+
+type Row = Readonly<Record<string, unknown>>;
+type Ask = (sql: string) => Promise<Row[]>;
+
+/** Everything is asked of the half-open time before the digest's own. */
+export async function digestView(
+  delivery: Delivery,
+  section: NotifierSection,
+  store: Store | undefined,
+  failed: (error: unknown) => void,
+): Promise<View> {
+  const name = delivery.group.digest ?? '';
+  const digest: DigestSection | undefined = section.digests[name];
+  const endMs = milliseconds(delivery.opened_at);
+  const periodMs = durationMs(digest?.period ?? '24h');
+  const zone = digest?.zone ?? section.zone;
+  const parameters = {
+    from: String(endMs - periodMs),
+    before: String(endMs - 2 * periodMs),
+    to: String(endMs),
+    tenant: digest?.tenant ?? '',
+  };
+  const ask: Ask = async (sql) => {
+    if (store === undefined) return [];
+    let text = '';
+    const decoder = new TextDecoder();
+    for await (const chunk of store.query(sql, { format: 'JSONEachRow', parameters, limits }))
+      text += decoder.decode(chunk, { stream: true });
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Row);
+  };
+  const tables: Table[] = [];
+  for (const part of [topActors, topTools, newTools, alertsByRule, noisyRules, gaps]) {
+    try {
+      tables.push(await part(ask));
+    } catch (error) {
+      failed(error);
+      tables.push({ heading: headings[part.name] ?? part.name, columns: [], rows: [], empty: 'could not be read' });
+    }
+  }
+  const sentence = await volume(ask).catch((error: unknown) => {
+    failed(error);
+    return 'The volume of calls could not be read';
+  });
+  const day = new Intl.DateTimeFormat('en-GB', { timeZone: zone, dateStyle: 'medium' }).format(endMs);
+  return {
+    tone: 'low',
+    state: 'Digest',
+    title: plain(`${name} · ${day}`, 150),
+    sentence,
+    details: '',
+    facts: [{ name: 'From, to', fromMs: endMs - periodMs, toMs: endMs }],
+    lines: [],
+    more: 0,
+    picture: undefined,
+    sql: '',
+    runbook: undefined,
+    tables,
+    links: section.public_url === undefined ? [] : [{ text: 'Open the dashboard', url: section.public_url }],
+    footer: [`digest ${plain(name, 64)}, zone ${zone}`],
+  };
+}
+
+const headings: Readonly<Record<string, string>> = {
+  topActors: 'Who called most',
+  topTools: 'What was called most',
+  newTools: 'Tools that are new',
+  alertsByRule: 'Alerts by rule',
+  noisyRules: 'Rules to tune',
+  gaps: 'Gaps in the record',
+};
+
+const ofTenant = "({tenant:String} = '' OR tenant = {tenant:String})";
+const between = (column: string, from = 'from', to = 'to') =>
+  `${column} >= fromUnixTimestamp64Milli({${from}:Int64}, 'UTC') AND ${column} < fromUnixTimestamp64Milli({${to}:Int64}, 'UTC')`;
+const failedCall = "outcome NOT IN ('success', 'task_created', 'input_required')";
+
+function text(value: unknown): string {
+  return plain(String(value ?? ''), 60) || '(none)';
+}
+
+async function volume(ask: Ask): Promise<string> {
+  const [row] = await ask(`
+    SELECT countIf(${between('occurred_at')}) AS calls, countIf(${between('occurred_at', 'before', 'from')}) AS earlier,
+      countIf(${between('occurred_at')} AND ${failedCall}) AS failures,
+      uniqExactIf(actor_id, ${between('occurred_at')}) AS actors, uniqExactIf(server_name, ${between('occurred_at')}) AS servers
+    FROM calls WHERE ${ofTenant} AND ${between('occurred_at', 'before', 'to')}`);
+  const calls = Number(row?.calls ?? 0);
+  const earlier = Number(row?.earlier ?? 0);
+  const change =
+    earlier === 0
+      ? ''
+      : ` (${calls >= earlier ? '+' : ''}${Math.round(((calls - earlier) / earlier) * 100)} % on the time before)`;
+  const share = calls === 0 ? 0 : (Number(row?.failures ?? 0) / calls) * 100;
+  return `${calls.toLocaleString('en')} calls${change} of ${Number(row?.actors ?? 0)} actors on ${Number(row?.servers ?? 0)} servers, ${share.toFixed(1)} % failed`;
+}
+
+async function topActors(ask: Ask): Promise<Table> {
+  const rows = await ask(`
+    SELECT actor_id, count() AS calls, countIf(${failedCall}) AS failures FROM calls
+    WHERE ${ofTenant} AND ${between('occurred_at')} GROUP BY actor_id ORDER BY calls DESC, actor_id LIMIT ${rowsShown}`);
+  return {
+    heading: headings.topActors!,
+    columns: ['actor', 'calls', 'failed'],
+    rows: rows.map((row) => [text(row.actor_id), text(row.calls), text(row.failures)]),
+    empty: 'nobody',
+  };
+}
+
+async function topTools(ask: Ask): Promise<Table> {
+  const rows = await ask(`
+    SELECT server_name, tool_name, count() AS calls, countIf(${failedCall}) AS failures FROM calls
+    WHERE ${ofTenant} AND ${between('occurred_at')} AND tool_name != ''
+    GROUP BY server_name, tool_name ORDER BY calls DESC, server_name, tool_name LIMIT ${rowsShown}`);
+  return {
+    heading: headings.topTools!,
+    columns: ['tool', 'server', 'calls', 'failed'],
+    rows: rows.map((row) => [text(row.tool_name), text(row.server_name), text(row.calls), text(row.failures)]),
+    empty: 'nothing',
+  };
+}
+
+async function newTools(ask: Ask): Promise<Table> {
+  const rows = await ask(`
+    SELECT server_name, tool_name, min(occurred_at) AS first, count() AS calls FROM calls
+    WHERE ${ofTenant} AND tool_name != ''
+      AND occurred_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') - toIntervalDay(30)
+      AND occurred_at < fromUnixTimestamp64Milli({to:Int64}, 'UTC')
+    GROUP BY server_name, tool_name HAVING ${between('first')} ORDER BY first LIMIT ${rowsShown * 2}`);
+  return {
+    heading: headings.newTools!,
+    columns: ['tool', 'server', 'calls'],
+    rows: rows.map((row) => [text(row.tool_name), text(row.server_name), text(row.calls)]),
+    empty: 'none in the 30 days before',
+  };
+}
+
+const firedAlerts = `
+  SELECT alert_id, any(rule_id) AS rule, min(recorded_at) AS fired, argMax(state, revision) AS last
+  FROM alerts WHERE ${ofTenant} AND NOT dry_run AND ${between('recorded_at')} GROUP BY alert_id`;
+const takenOn = "SELECT target, min(recorded_at) AS taken FROM responses WHERE kind = 'acknowledge' GROUP BY target";
+
+async function alertsByRule(ask: Ask): Promise<Table> {
+  const rows = await ask(`
+    SELECT rule, count() AS alerts, countIf(last != 'resolved') AS firing, countIf(target != '') AS acknowledged,
+      medianIf(dateDiff('second', fired, taken), target != '') AS seconds
+    FROM (${firedAlerts}) AS a LEFT JOIN (${takenOn}) AS r ON a.alert_id = r.target
+    GROUP BY rule ORDER BY alerts DESC, rule LIMIT ${rowsShown * 2}`);
+  return {
+    heading: headings.alertsByRule!,
+    columns: ['rule', 'alerts', 'still firing', 'acknowledged', 'median time to that'],
+    rows: rows.map((row) => [
+      text(row.rule),
+      text(row.alerts),
+      text(row.firing),
+      text(row.acknowledged),
+      Number(row.acknowledged) === 0 ? '–' : spanText(Number(row.seconds)),
+    ]),
+    empty: 'none',
+  };
+}
+
+async function noisyRules(ask: Ask): Promise<Table> {
+  const rows = await ask(`
+    SELECT rule, count() AS alerts, countIf(target != '') AS acknowledged
+    FROM (${firedAlerts}) AS a LEFT JOIN (${takenOn}) AS r ON a.alert_id = r.target
+    GROUP BY rule HAVING alerts >= ${noisyAlerts} AND acknowledged * 20 < alerts ORDER BY alerts DESC LIMIT ${rowsShown}`);
+  return {
+    heading: headings.noisyRules!,
+    columns: ['rule', 'alerts', 'hint'],
+    rows: rows.map((row) => [
+      text(row.rule),
+      text(row.alerts),
+      Number(row.acknowledged) === 0
+        ? 'nobody acknowledged one: raise the threshold, add an exception, or send it to a digest only'
+        : `${text(row.acknowledged)} of ${text(row.alerts)} were acknowledged: raise the threshold or add exceptions`,
+    ]),
+    empty: 'none is noisy',
+  };
+}
+
+async function gaps(ask: Ask): Promise<Table> {
+  const rows = await ask(`
+    SELECT producer_id, max(producer_sequence) - min(producer_sequence) + 1 - uniqExact(producer_sequence) AS missing FROM calls
+    WHERE ${ofTenant} AND ${between('recorded_at')} AND producer_sequence > 0
+    GROUP BY producer_id HAVING missing > 0 ORDER BY missing DESC LIMIT ${rowsShown}`);
+  return {
+    heading: headings.gaps!,
+    columns: ['producer', 'missing'],
+    rows: rows.map((row) => [text(row.producer_id), text(row.missing)]),
+    empty: 'none: every producer’s events are there',
+  };
+}
+
+function spanText(seconds: number): string {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3_600).toFixed(1)} h`;
+}
