@@ -81,7 +81,7 @@ describe('a mail', () => {
     expect(mail.text).toContain('HIGH: Many calls of one actor');
     expect(mail.text).toContain('Who:            alice (verified)');
     expect(mail.text).toContain('Since:          24 Nov 2026, 10:00:00 CET (09:00:00 UTC)');
-    expect(mail.text).toContain('▁▁█');
+    expect(mail.text).toContain('▂▁█');
     expect(mail.html).toContain('alice: 301 calls in 5 minutes, more than 300');
     expect(mail.html).toContain('aria-label="up to 40 calls in a minute, the last 3 minutes"');
     expect(reply!.mail.subject).toBe('Re: Many calls of one actor');
