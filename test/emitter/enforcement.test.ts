@@ -79,7 +79,9 @@ function issue(changed: Partial<UnsignedSignal>): Promise<unknown> {
 
 /** Resolves when the emitter knows so many signals. */
 async function known(handle: AuditHandle, signals: number): Promise<void> {
-  await expect.poll(() => handle.counters.throttle, { interval: 5 }).toMatchObject({ connected: true, signals });
+  await expect
+    .poll(() => handle.counters.throttle, { interval: 5, timeout: 10_000 })
+    .toMatchObject({ connected: true, signals });
 }
 
 interface Asking {
@@ -134,7 +136,7 @@ describe.each([
     await ping();
     await handle.flush();
     await expect
-      .poll(() => events.filter(({ outcome }) => outcome === 'throttled'))
+      .poll(() => events.filter(({ outcome }) => outcome === 'throttled'), { timeout: 10_000 })
       .toMatchObject([
         {
           method: 'tools/call',
@@ -186,7 +188,7 @@ describe('an emitter', () => {
     await known(handle, 1);
     const { port } = new URL(options.url as string);
     await app.close();
-    await expect.poll(() => handle.counters.throttle?.connected).toBe(false);
+    await expect.poll(() => handle.counters.throttle?.connected, { timeout: 10_000 }).toBe(false);
     await expect(call()).rejects.toMatchObject({ code: 429 });
     await issue({ block: true, revision: 2, state: 'lifted' });
     await gateway.close();
@@ -206,7 +208,7 @@ describe('an emitter', () => {
 
   it('follows a signal no longer than it holds, with nobody there to lift it', async () => {
     const { call, handle } = await sdk1();
-    await issue({ block: true, expires_at: formatTimeMicros(Date.now() * 1000 + 3_000_000) });
+    await issue({ block: true, expires_at: formatTimeMicros(Date.now() * 1000 + 6_000_000) });
     await known(handle, 1);
     await expect(call()).rejects.toMatchObject({ code: 429 });
     await app.close();
@@ -217,7 +219,7 @@ describe('an emitter', () => {
             () => 'passed',
             () => 'refused',
           ),
-        { interval: 50 },
+        { interval: 50, timeout: 15_000 },
       )
       .toBe('passed');
   });
@@ -283,18 +285,22 @@ describe('a wrapped stdio server', () => {
       server.ask(`${JSON.stringify(request(++id))}\n`);
       return server.answers.some(({ error }) => (error as { code?: number } | undefined)?.code === 429);
     };
-    await expect.poll(answeredWith429, { interval: 20 }).toBe(true);
+    await expect.poll(answeredWith429, { interval: 20, timeout: 10_000 }).toBe(true);
     server.ask(`${JSON.stringify(request(1000, 'ping'))}\n`);
     // A batch with a call that is refused is refused as a whole.
     server.ask(`${JSON.stringify([request(2001), request(2002, 'ping')])}\n`);
-    await expect.poll(() => server.answers.map(({ id }) => id)).toEqual(expect.arrayContaining([1000, 2001, 2002]));
+    await expect
+      .poll(() => server.answers.map(({ id }) => id), { timeout: 10_000 })
+      .toEqual(expect.arrayContaining([1000, 2001, 2002]));
     const of = (wanted: number) => server.answers.find(({ id }) => id === wanted);
     expect(of(1000)).toMatchObject({ result: {} });
     expect(of(2001)).toMatchObject({ error: { code: 429 } });
     expect(of(2002)).toMatchObject({ error: { code: 429 } });
     expect(await server.end()).toBe(0);
     await expect
-      .poll(() => events.filter(({ request_id }) => Number(request_id) > 2000).map(({ outcome }) => outcome))
+      .poll(() => events.filter(({ request_id }) => Number(request_id) > 2000).map(({ outcome }) => outcome), {
+        timeout: 10_000,
+      })
       .toEqual(['throttled', 'throttled']);
   });
 
@@ -302,7 +308,7 @@ describe('a wrapped stdio server', () => {
     await issue({ interval_micros: 0, burst: 0, delay_ms: 150 });
     const server = wrapped();
     server.ask(`${JSON.stringify(request(1, 'ping'))}\n`);
-    await expect.poll(() => server.answers.length).toBe(1);
+    await expect.poll(() => server.answers.length, { timeout: 10_000 }).toBe(1);
     let id = 1;
     // Until the signal is known calls pass at once.
     await expect
