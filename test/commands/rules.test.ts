@@ -231,4 +231,33 @@ describe('with a daemon', () => {
     ]);
     expect(nowhere.stderr).toContain('There is no stored event');
   });
+
+  test('backtest tells what would have fired, when and for whom, and what another version would have done', async () => {
+    file('burst.yaml', burst);
+    file('stricter.yaml', burst.replace('gte: 3', 'gte: 4'));
+    const { code, stdout } = await sandbox.run([
+      'rules',
+      'backtest',
+      'burst.yaml',
+      '--from',
+      '1h',
+      '--against',
+      'stricter.yaml',
+    ]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/: 4 events in /);
+    expect(stdout).toMatch(/^burst +1 +1 +\+1 −0 +20/m);
+    expect(stdout).toContain('actor_id=ann');
+    const json = await sandbox.run(['rules', 'backtest', 'burst.yaml', '--from', '1h', '--json']);
+    const result = JSON.parse(json.stdout) as { events: number; rules: { alerts: number; histogram: number[] }[] };
+    expect(result).toMatchObject({
+      events: 4,
+      rules: [{ id: 'burst', alerts: 1, keys: 1 }],
+      noisiest: [{ alerts: 1, group: { actor_id: 'ann' } }],
+    });
+    expect(result.rules[0]?.histogram.reduce((sum, count) => sum + count, 0)).toBe(1);
+    const lines = await sandbox.run(['rules', 'backtest', 'burst.yaml', '--from', '1h', '--alerts']);
+    expect(JSON.parse(lines.stdout.split('\n')[0] ?? '')).toMatchObject({ rule_id: 'burst', state: 'firing' });
+    expect(await sandbox.run(['rules', 'backtest', '--from', 'yesterday'])).toMatchObject({ code: 2 });
+  });
 });

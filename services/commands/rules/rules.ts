@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { addCommonOptions } from '../context.js';
+import { addBacktest } from './backtest.js';
 import { addExplain } from './explain.js';
 import { addRun } from './run.js';
 import type { SourceOptions } from './sources.js';
@@ -36,6 +37,7 @@ Examples:
   addTest(rules);
   addRun(rules);
   addExplain(rules);
+  addBacktest(rules);
   addSourceOptions(rules.command('list'))
     .description('list the rules')
     .argument('[paths...]', pathsHelp)
