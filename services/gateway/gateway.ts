@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Registry } from 'prom-client';
-import { checkCall } from '../../schemas/check.js';
+import { callCheck } from '../../schemas/check.js';
 import type { RecordErrorCode } from '../../schemas/check-value.js';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import type { ThrottleSignal } from '../../schemas/throttle.js';
@@ -72,6 +72,8 @@ const unreadyAfterErrorMs = 10_000;
 const probeTimeoutMs = 900;
 const retryAfterBusySeconds = 1;
 const retryAfterStreamErrorSeconds = 5;
+
+const actorPlace = callCheck.placeOf('actor_id');
 
 const statusOf: Partial<Record<ErrorCode, number>> = {
   body_invalid: 400,
@@ -243,8 +245,9 @@ class Gateway {
     const lines = await readLines(request.raw, encoding, this.limits, {
       held,
       line: (bytes, number) => {
-        const checked = checkCall(bytes, vouched, this.limits.lineBytes);
-        if (checked.ok) records.push({ key: keyStart + checked.event.actor_id, value: bytes, headers });
+        const checked = callCheck.checkRow(bytes, vouched, this.limits.lineBytes);
+        if (checked.ok)
+          records.push({ key: keyStart + ((checked.at(actorPlace) as string) ?? ''), value: bytes, headers });
         else reject(number, checked.code, checked.message);
       },
       tooLong: (number) =>

@@ -67,6 +67,14 @@ const closeFile = promisify(close);
 const syncData = promisify(fdatasync);
 const syncFile = promisify(fsync);
 
+/** A record that is written where it belongs, instead of being made first and copied there. */
+export interface RecordSource {
+  /** Bytes. */
+  readonly length: number;
+  /** Writes exactly `length` bytes. */
+  copyTo(buffer: Buffer, at: number): void;
+}
+
 /** The writing end of a log; see the invariants at the top of this file. */
 export class SegmentLog extends SegmentReader {
   private readonly maxSegmentBytes: number;
@@ -115,7 +123,7 @@ export class SegmentLog extends SegmentReader {
    * Appends records with one write to the kernel and returns the index of the first.
    * @throws AuditdError `segments_full` or `record_too_large`, or the file system's error; the log is then unchanged.
    */
-  append(records: readonly (string | Uint8Array)[]): number {
+  append(records: readonly (string | Uint8Array | RecordSource)[]): number {
     if (records.length === 0) return this.endIndex;
     let room = frameHeaderBytes;
     for (const record of records) {
@@ -123,7 +131,10 @@ export class SegmentLog extends SegmentReader {
     }
     if (room > this.buffer.length) {
       room = frameHeaderBytes;
-      for (const record of records) room += frameHeaderBytes + recordHeaderBytes + Buffer.byteLength(record);
+      for (const record of records) {
+        const length = typeof record === 'string' ? Buffer.byteLength(record) : record.length;
+        room += frameHeaderBytes + recordHeaderBytes + length;
+      }
       if (room > maxAppendBytes) throw tooLarge(`an append of ${room} bytes`, maxAppendBytes);
       if (room > this.buffer.length) this.buffer = Buffer.allocUnsafeSlow(Math.max(room, restingBufferBytes));
     }
@@ -137,7 +148,10 @@ export class SegmentLog extends SegmentReader {
       if (typeof value === 'string') length = buffer.write(value, at + recordHeaderBytes, 'utf8');
       else {
         length = value.length;
-        if (length <= maxRecordBytes) buffer.set(value, at + recordHeaderBytes);
+        if (length <= maxRecordBytes) {
+          if (value instanceof Uint8Array) buffer.set(value, at + recordHeaderBytes);
+          else value.copyTo(buffer, at + recordHeaderBytes);
+        }
       }
       if (length > maxRecordBytes) throw tooLarge(`record ${record} of an append, ${length} bytes,`, maxRecordBytes);
       if (count > 0 && at + recordHeaderBytes + length - frameAt - frameHeaderBytes > targetFrameBytes) {

@@ -1,6 +1,6 @@
 import { AuditdError } from '../../schemas/errors.js';
 import { SegmentLog } from '../segments/segments.js';
-import { RecordDecoder, RecordEncoder, stampRecord, timestampOf } from './local-record.js';
+import { type EncodedRecord, RecordDecoder, RecordEncoder, timestampOf } from './local-record.js';
 import type { NewRecord, PartitionState, RecordBatch, Topic } from './stream.js';
 
 /** Something that went wrong and did not stop the stream; for the log of the program. */
@@ -27,7 +27,7 @@ export interface PartitionOptions {
 const maxPendingBytes = 64 * 1024 * 1024;
 
 interface PendingAppend {
-  readonly records: Buffer[];
+  readonly records: EncodedRecord[];
   readonly resolve: (firstOffset: number) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -183,7 +183,7 @@ export class LocalPartition {
       try {
         const all = group.length === 1 ? group[0]!.records : group.flatMap((append) => append.records);
         const timestamp = Math.max(this.options.now(), this.lastTimestamp);
-        for (const record of all) stampRecord(record, timestamp);
+        for (const record of all) record.timestamp = timestamp;
         let offset = this.log.append(all);
         const end = this.log.nextIndex;
         this.lastTimestamp = timestamp;

@@ -1,5 +1,6 @@
 import { AuditdError } from '../../schemas/errors.js';
-import { readU32 } from '../segments/format.js';
+import { readU32, writeU32 } from '../segments/format.js';
+import type { RecordSource } from '../segments/segments.js';
 import type { NewRecord, StreamRecord } from './stream.js';
 
 /**
@@ -10,42 +11,59 @@ const prefixBytes = 12;
 const maxKeyBytes = 65_535;
 const noHeaders: Readonly<Record<string, string>> = Object.freeze({});
 
-/** Turns records into bytes; the timestamp is filled in by `stampRecord` when the record's turn to be written comes. */
-export class RecordEncoder {
-  private lastHeaders: Readonly<Record<string, string>> = noHeaders;
-  private lastBlock = '';
-  private lastBlockBytes = 0;
+/** A record on its way into a segment file. The timestamp is set when its turn to be written comes. */
+export class EncodedRecord implements RecordSource {
+  timestamp = 0;
+  readonly length: number;
 
-  encode(record: NewRecord): Buffer {
-    // Records of one request share their headers object: one JSON text serves them all.
-    if (record.headers !== this.lastHeaders) {
-      const block = JSON.stringify(record.headers);
-      this.lastHeaders = record.headers;
-      this.lastBlock = block === '{}' ? '' : block;
-      this.lastBlockBytes = Buffer.byteLength(this.lastBlock);
-    }
-    const keyBytes = Buffer.byteLength(record.key);
-    if (keyBytes > maxKeyBytes) {
-      throw new AuditdError('record_too_large', `a key of ${keyBytes} bytes is longer than ${maxKeyBytes}`);
-    }
-    const bytes = Buffer.allocUnsafe(prefixBytes + this.lastBlockBytes + keyBytes + record.value.length);
-    bytes.writeUInt16LE(keyBytes, 6);
-    bytes.writeUInt32LE(this.lastBlockBytes, 8);
-    if (this.lastBlockBytes > 0) bytes.write(this.lastBlock, prefixBytes, 'utf8');
-    bytes.write(record.key, prefixBytes + this.lastBlockBytes, 'utf8');
-    bytes.set(record.value, prefixBytes + this.lastBlockBytes + keyBytes);
-    return bytes;
+  constructor(
+    private readonly key: string,
+    private readonly keyBytes: number,
+    private readonly headers: Uint8Array,
+    private readonly value: Uint8Array,
+  ) {
+    this.length = prefixBytes + headers.length + keyBytes + value.length;
+  }
+
+  copyTo(buffer: Buffer, at: number): void {
+    const { headers, keyBytes, value, timestamp } = this;
+    writeU32(buffer, at, timestamp % 2 ** 32);
+    buffer[at + 4] = timestamp / 2 ** 32;
+    buffer[at + 5] = timestamp / 2 ** 40;
+    buffer[at + 6] = keyBytes;
+    buffer[at + 7] = keyBytes >>> 8;
+    writeU32(buffer, at + 8, headers.length);
+    let end = at + prefixBytes;
+    buffer.set(headers, end);
+    end += headers.length;
+    buffer.write(this.key, end, 'utf8');
+    buffer.set(value, end + keyBytes);
   }
 }
 
-/** Writes the timestamp (milliseconds since the epoch) into an encoded record. */
-export function stampRecord(bytes: Buffer, timestamp: number): void {
-  bytes.writeUIntLE(timestamp, 0, 6);
+/** Turns records into bytes. */
+export class RecordEncoder {
+  private lastHeaders: Readonly<Record<string, string>> = noHeaders;
+  private lastBlock = Buffer.alloc(0);
+
+  encode({ key, value, headers }: NewRecord): EncodedRecord {
+    // Records of one request share their headers object: one JSON text serves them all.
+    if (headers !== this.lastHeaders) {
+      const block = JSON.stringify(headers);
+      this.lastHeaders = headers;
+      this.lastBlock = Buffer.from(block === '{}' ? '' : block);
+    }
+    const keyBytes = Buffer.byteLength(key);
+    if (keyBytes > maxKeyBytes) {
+      throw new AuditdError('record_too_large', `a key of ${keyBytes} bytes is longer than ${maxKeyBytes}`);
+    }
+    return new EncodedRecord(key, keyBytes, this.lastBlock, value);
+  }
 }
 
 /** The timestamp of a record encoded at `start`. */
 export function timestampOf(bytes: Buffer, start = 0): number {
-  return bytes.readUIntLE(start, 6);
+  return readU32(bytes, start) + (bytes[start + 4]! | (bytes[start + 5]! << 8)) * 2 ** 32;
 }
 
 /**

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 import { openLocalStream } from '../../services/stream/local.js';
 import { generateEventLines } from '../traffic.js';
+import { median, round2 } from './figures.js';
 import type { IngestMeasure, IngestTask } from './ingest/worker.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
@@ -56,12 +57,6 @@ async function measure(task: IngestTask): Promise<IngestMeasure> {
   return result;
 }
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
 /** `--events` in each of `--rounds`, the first fifth of them as warm-up; the paths take turns. Medians count. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const events = Number(options.events ?? 400_000);
@@ -80,9 +75,9 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     const figures: Record<IngestTask['path'], IngestMeasure[]> = { ours: [], plain: [], read: [] };
     for (let round = 0; round < rounds; round++) {
       for (const path of ['plain', 'ours', 'read'] as const) figures[path].push(await measure(task(path)));
-      process.stderr.write(`\rround ${round + 1} of ${rounds}`);
+      if (process.stderr.isTTY) process.stderr.write(`\rround ${round + 1} of ${rounds}`);
     }
-    process.stderr.write('\r');
+    if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
     const rate = (path: IngestTask['path']): number =>
       Math.round(median(figures[path].map((one) => one.eventsPerSecond)));
     const cpu = (path: IngestTask['path']): number => median(figures[path].map((one) => one.cpuMicros));
@@ -122,8 +117,6 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     rmSync(directory, { recursive: true, force: true });
   }
 }
-
-const round2 = (value: number): number => Math.round(value * 100) / 100;
 
 /** Which files belong to which step. */
 const steps: readonly (readonly [string, RegExp])[] = [

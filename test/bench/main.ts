@@ -24,7 +24,7 @@ interface Benchmark {
 
 const directory = dirname(fileURLToPath(import.meta.url));
 const names = readdirSync(directory)
-  .filter((file) => file.endsWith('.ts') && file !== 'main.ts')
+  .filter((file) => file.endsWith('.ts') && !['main.ts', 'figures.ts'].includes(file))
   .map((file) => file.slice(0, -'.ts'.length))
   .sort();
 

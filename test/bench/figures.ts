@@ -1,0 +1,9 @@
+/** What every benchmark does with its figures. */
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+export const round2 = (value: number): number => Math.round(value * 100) / 100;
