@@ -17,8 +17,8 @@ setInterval(() => stream.enforceRetention(), 1_000).unref();
 
 async function ours(): Promise<string> {
   await ensureKeys(data);
-  const limits = { eventsPerSecond: 100_000_000 };
-  const { plugin } = createGateway({ stream, keys: openKeys(data), metrics: new Registry(), limits });
+  const options = { stream, keys: openKeys(data), metrics: new Registry(), isTrusted: () => false };
+  const { plugin } = createGateway({ ...options, limits: { eventsPerSecond: 100_000_000 } });
   const server = fastify(gatewayServerOptions);
   await server.register(plugin);
   return server.listen({ host: '127.0.0.1', port: 0 });
