@@ -15,7 +15,7 @@ import { HttpSink } from './http-sink.js';
 import { OrphanedSpool } from './orphan.js';
 import { lifeOf, ownIdentity, type ProcessIdentity } from './process-identity.js';
 import type { Sink } from './sink.js';
-import { type Owner, readOwner, removeSpool } from './spool.js';
+import { type Owner, readOwner, removeSpool } from './spool-directory.js';
 
 /** Fifteen heartbeats of 20 s: a process that can't be asked whether it lives counts as dead after that. */
 const silenceMs = 5 * 60_000;

@@ -30,8 +30,9 @@ export class ArgumentsHash {
       this.#inner.copy(buffer);
     }
     const length = buffer.write(text, blockBytes, 'utf8');
-    const inner = hash('sha256', buffer.subarray(0, blockBytes + length), 'buffer');
-    inner.copy(this.#outer, blockBytes);
+    // As a string, which costs half of what a Buffer does.
+    const inner = hash('sha256', buffer.subarray(0, blockBytes + length), 'binary');
+    this.#outer.write(inner, blockBytes, 'latin1');
     return hash('sha256', this.#outer, 'hex').slice(0, 16);
   }
 }

@@ -2,7 +2,8 @@ import type { ActorSource } from './actor.js';
 import { type EnforcementCounters, openEnforcement, type ThrottleOptions } from './enforcement.js';
 import { instrument, type TransportShape, transportKind } from './instrument.js';
 import { isObject, objectOf, textOf } from './messages.js';
-import { ObservedConnection, Observer, type ObserverCounters } from './observe.js';
+import { ObservedConnection } from './observe.js';
+import { Observer, type ObserverCounters } from './observer.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 
 export interface AuditOptions extends RecorderOptions {

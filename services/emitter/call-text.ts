@@ -139,12 +139,11 @@ export class CallText {
     return { text, alone, method, hasTask, namesServer, attributes, redactions: notes.list, truncated };
   }
 
-  /** The rest of the event's text. `head` begins with a comma and holds what is always told. */
-  end(begun: BegunText, end: CallEnd, head: string): string {
+  /** The rest of the event's text, behind what every end tells. */
+  end(begun: BegunText, end: CallEnd): string {
     const notes = new Notes();
     if (begun.redactions.length > 0) notes.list.push(...begun.redactions);
-    let text = head;
-    text += this.#field('error_type', end.errorType, notes);
+    let text = this.#field('error_type', end.errorType, notes);
     if (end.errorCode) text += `,"error_code":${end.errorCode}`;
     text += this.#field('error_message', end.errorMessage, notes);
     if (!begun.hasTask) text += this.#field('task_id', end.taskId, notes);
@@ -170,8 +169,8 @@ export class CallText {
   }
 
   /** As `end`, without anything of the answer: for when there is no room for more. */
-  shortestEnd(begun: BegunText, head: string): string {
-    return close(head, notesText(begun.redactions, true));
+  shortestEnd(begun: BegunText): string {
+    return close('', notesText(begun.redactions, true));
   }
 
   #attributes(attributes: Readonly<Record<string, string>> | undefined, notes: Notes): string {

@@ -7,16 +7,33 @@
  *
  * `alone` is what must stand in an event without an end: fields which the end writes anew when there is one.
  */
-export function beginningFrame(call: number, alone: string, text: string): string {
-  return `B${call}\n${alone}\n${text}`;
+interface BeginningEntry {
+  readonly kind: 'beginning';
+  readonly call: number;
+  readonly alone: string;
+  readonly text: string;
 }
 
-export function endFrame(call: number, sequence: number, text: string): string {
-  return `E${call} ${sequence}\n${text}`;
+export interface EndEntry {
+  readonly kind: 'end';
+  readonly call: number;
+  readonly sequence: number;
+  readonly text: string;
 }
 
-export function wholeFrame(sequence: number, text: string): string {
-  return `W${sequence}\n${text}`;
+interface WholeEntry {
+  readonly kind: 'whole';
+  readonly sequence: number;
+  readonly text: string;
+}
+
+/** What is written to a spool. */
+export type SpoolEntry = BeginningEntry | EndEntry | WholeEntry;
+
+export function frameOf(entry: SpoolEntry): string {
+  if (entry.kind === 'beginning') return `B${entry.call}\n${entry.alone}\n${entry.text}`;
+  if (entry.kind === 'end') return `E${entry.call} ${entry.sequence}\n${entry.text}`;
+  return `W${entry.sequence}\n${entry.text}`;
 }
 
 interface OpenCall {

@@ -1,5 +1,6 @@
 import { isObject, type MessageContext, textOf } from './messages.js';
-import type { ObservedConnection, Refusal } from './observe.js';
+import type { ObservedConnection } from './observe.js';
+import { errorResponse } from './refusal.js';
 
 /** The seams of a transport that both majors of the SDK have, by shape. */
 export interface TransportShape {
@@ -33,6 +34,7 @@ export function instrument(transport: TransportShape, connection: ObservedConnec
       const { refusal } = verdict;
       if (!isAnswerable(message)) return original.call(this, message, ...rest);
       if (message.method === undefined) return original.call(this, errorResponse(message.id, refusal), ...rest);
+      connection.commit();
       send.call(transport, errorResponse(message.id, refusal)).catch(() => {});
       return undefined;
     };
@@ -53,6 +55,7 @@ export function instrument(transport: TransportShape, connection: ObservedConnec
     value: function observed(this: unknown, ...rest: unknown[]): Promise<unknown> {
       const message = rest[0];
       const verdict = connection.observe('server_to_client', message, contextOf(transport, undefined));
+      connection.commit();
       if (verdict !== undefined && 'refusal' in verdict && isAnswerable(message)) {
         const answer = errorResponse(message.id, verdict.refusal);
         if (message.method === undefined) rest[0] = answer;
@@ -69,15 +72,6 @@ export function instrument(transport: TransportShape, connection: ObservedConnec
 
 function isAnswerable(message: unknown): message is { readonly id: unknown; readonly method?: unknown } {
   return isObject(message) && message.id !== undefined;
-}
-
-/** The JSON-RPC answer that a refused call gets. */
-export function errorResponse(id: unknown, { code, message, data, asResult }: Refusal): object {
-  if (asResult === true) {
-    const result = { content: [{ type: 'text', text: message }], isError: true, structuredContent: data };
-    return { jsonrpc: '2.0', id, result };
-  }
-  return { jsonrpc: '2.0', id, error: data === undefined ? { code, message } : { code, message, data } };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ScopedCall } from '../../schemas/scope-index.js';
 import { type Actor, type ActorSource, Actors, clientIdOf, nobody } from './actor.js';
-import { type Enforcement, throttledAnswer } from './enforcement.js';
+import { throttledAnswer } from './enforcement.js';
 import {
   isObject,
   type JsonObject,
@@ -13,10 +13,10 @@ import {
   responseParts,
   textOf,
 } from './messages.js';
+import type { Observer } from './observer.js';
 import { type Implementation, PartyFields } from './parties.js';
-import type { CallBeginning, CallEnd, CommonFields, RecordedCall, Recorder } from './recorder.js';
-import { Rounds } from './rounds.js';
-import { ToolCatalogue } from './tools.js';
+import type { CallBeginning, CallEnd, RecordedCall } from './recorder.js';
+import { outweighs, refusedEnd, unrecorded, type Verdict } from './refusal.js';
 
 /** Which way a message goes. JSON-RPC ids of the two directions are unrelated. */
 export type Direction = 'client_to_server' | 'server_to_client';
@@ -41,61 +41,6 @@ interface Pending {
   readonly signal: AbortSignal | undefined;
   /** The next call with the same id: one transport can serve several clients that number alike. */
   next: Pending | undefined;
-}
-
-export interface ObserverCounters {
-  /** Errors of our own, or of the operator's actor function, that were kept away from the call. */
-  errors: number;
-  /** Calls given up as no_response because too many were unanswered at once. */
-  abandoned: number;
-}
-
-/** Why a message may not go on: the JSON-RPC error that is sent in its place. */
-export interface Refusal {
-  readonly code: number;
-  readonly message: string;
-  readonly data?: unknown;
-  /** Answer a tool call with a result that is an error, instead. */
-  readonly asResult?: boolean;
-}
-
-/** What is said of a message before it goes on: nothing, that it may not, or that it must wait. */
-export type Verdict = { readonly refusal: Refusal } | { readonly delayMs: number };
-
-/** JSON-RPC's internal error: no code of MCP names an audit that fails. */
-const unrecorded: Verdict = {
-  refusal: {
-    code: -32603,
-    message: 'This call could not be recorded for audit, and the server is set to refuse such calls (failClosed).',
-  },
-};
-
-/** Everything connections to one server have in common: its tools, its rounds, its recorder. */
-export class Observer {
-  readonly tools = new ToolCatalogue();
-  readonly rounds = new Rounds();
-  readonly counters: ObserverCounters = { errors: 0, abandoned: 0 };
-
-  constructor(
-    readonly recorder: Recorder,
-    readonly failClosed: boolean,
-    readonly enforcement?: Enforcement,
-  ) {}
-
-  /** What calls of a tool that was listed have in common. */
-  commonOfTool(name: string): CommonFields | undefined {
-    const tool = this.tools.lookup(name);
-    if (tool === undefined) return undefined;
-    tool.common ??= this.recorder.common({
-      tool_name: name,
-      tool_definition_hash: tool.hash,
-      tool_read_only: tool.readOnly,
-      tool_destructive: tool.destructive,
-      tool_idempotent: tool.idempotent,
-      tool_open_world: tool.openWorld,
-    });
-    return tool.common;
-  }
 }
 
 export interface ConnectionOptions {
@@ -149,36 +94,41 @@ export class ObservedConnection {
    */
   observe(direction: Direction, message: unknown, context: MessageContext): Verdict | undefined {
     if (Array.isArray(message)) return this.#observeBatch(direction, message, context);
+    let verdict: Verdict | undefined;
     try {
       const kind = messageKind(message);
-      if (kind === 'request') return this.#begin(direction, message as JsonObject, context);
-      if (kind === 'response') this.#end(direction, message as JsonObject);
+      if (kind === 'request') verdict = this.#begin(direction, message as JsonObject, context);
+      else if (kind === 'response') this.#end(direction, message as JsonObject);
       else if (kind === 'notification') this.#notified(direction, message as JsonObject);
       else if (message !== this.#lastInvalid || typeof message !== 'object') {
         this.#lastInvalid = message;
-        return this.invalid(direction, 'not a JSON-RPC message', context);
+        this.#invalid(direction, 'not a JSON-RPC message', context);
       }
-      return undefined;
     } catch {
       return this.#failed();
     }
+    return this.#refusalIfLost() ?? verdict;
   }
 
   /** Records something that is no message (a line that is not JSON): one protocol_error, without a body. */
   invalid(direction: Direction, reason: string, context: MessageContext): Verdict | undefined {
     try {
-      const { recorder } = this.#observer;
-      const call = recorder.begin(this.#beginning(direction, { method: invalidMethod }, context));
-      recorder.end(call, {
-        outcome: 'protocol_error',
-        errorType: 'parse_error',
-        errorCode: -32700,
-        errorMessage: reason,
-      });
-      return undefined;
+      this.#invalid(direction, reason, context);
     } catch {
       return this.#failed();
     }
+    return this.#refusalIfLost();
+  }
+
+  #invalid(direction: Direction, reason: string, context: MessageContext): void {
+    const { recorder } = this.#observer;
+    const call = recorder.begin(this.#beginning(direction, { method: invalidMethod }, context));
+    recorder.end(call, {
+      outcome: 'protocol_error',
+      errorType: 'parse_error',
+      errorCode: -32700,
+      errorMessage: reason,
+    });
   }
 
   /** The connection is gone: calls without an answer end as cancelled where the client hung up, else no_response. */
@@ -197,6 +147,16 @@ export class ObservedConnection {
       this.#pending[direction].clear();
     }
     this.#pendingCount = 0;
+    this.commit();
+  }
+
+  /** Puts on record what was observed. To be called before anything of it goes on that is an answer. */
+  commit(): void {
+    try {
+      this.#observer.recorder.commit();
+    } catch {
+      this.#observer.counters.errors += 1;
+    }
   }
 
   #observeBatch(direction: Direction, batch: readonly unknown[], context: MessageContext): Verdict | undefined {
@@ -421,27 +381,15 @@ export class ObservedConnection {
     }
   }
 
+  #refusalIfLost(): Verdict | undefined {
+    const { failClosed, recorder } = this.#observer;
+    return failClosed && !recorder.commit() ? unrecorded : undefined;
+  }
+
   #failed(): Verdict | undefined {
     this.#observer.counters.errors += 1;
     return this.#observer.failClosed ? unrecorded : undefined;
   }
-}
-
-/** A refusal outweighs a delay, and a longer delay a shorter one. */
-function outweighs(verdict: Verdict, other: Verdict): boolean {
-  if ('refusal' in verdict) return !('refusal' in other);
-  return 'delayMs' in other && verdict.delayMs > other.delayMs;
-}
-
-function refusedEnd({ code, message, data }: Refusal): CallEnd {
-  const signalId = textOf(objectOf(data).signalId);
-  return {
-    outcome: code === 429 ? 'throttled' : 'denied',
-    errorType: code === 429 ? 'rate_limited' : 'not_recorded',
-    errorCode: code,
-    errorMessage: message,
-    ...(signalId === '' ? {} : { attributes: { throttle_signal_id: signalId } }),
-  };
 }
 
 const serverRequestAttributes = Object.freeze({ direction: 'server_to_client' });

@@ -3,7 +3,8 @@ import { SegmentReader } from '../segments/segments.js';
 import { Cursor } from './cursor.js';
 import { Assembler, eventWithoutEnd, type Line } from './frames.js';
 import { damageEvent, lossEvent, lossEventId, type SpoolDamage } from './loss.js';
-import type { Batch, Owner, Source } from './spool.js';
+import type { Batch, Source } from './spool.js';
+import type { Owner } from './spool-directory.js';
 
 /**
  * The spool of a process that has ended, as a source of events: what it had not delivered, then a report of what it

@@ -1,18 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import { dataPaths, resolveDataDirectory } from '../../schemas/data-directory.js';
-import { AuditdError } from '../../schemas/errors.js';
 import { Adopting } from './adopt.js';
 import { argumentsKey } from './arguments-hash.js';
 import { type BegunText, type CallBeginning, type CallEnd, CallText, type CommonFields } from './call-text.js';
 import { drawEventId, formatMicros, nowMicros } from './clock.js';
-import { complainOnce } from './complaints.js';
 import { Delivery, maxBatchBytes } from './delivery.js';
 import type { PlainFields } from './event-text.js';
 import { HttpSink } from './http-sink.js';
-import { lossEvent } from './loss.js';
+import { Journal, type JournalCall } from './journal.js';
 import type { RecorderOptions } from './options.js';
 import type { Sink } from './sink.js';
-import { type Source, Spool } from './spool.js';
 
 export type { CallBeginning, CallEnd, CommonFields } from './call-text.js';
 export type { RecorderOptions } from './options.js';
@@ -23,12 +19,10 @@ export interface RecordedCall {
 }
 
 interface OpenCall extends RecordedCall {
-  /** Number of the call in the spool; 0 when its beginning could not be kept. */
-  readonly number: number;
   readonly startedMs: number;
+  readonly journal: JournalCall;
+  /** Undefined when the call could not be written as text. */
   readonly begun: BegunText | undefined;
-  /** The spool that holds the beginning: a recorder begins a new one when the old one is gone. */
-  readonly spool: Spool | undefined;
   hasEnded: boolean;
 }
 
@@ -47,69 +41,48 @@ export interface RecorderCounters {
 
 const defaultSpoolBytes = 256 * 1024 * 1024;
 const defaultSegmentBytes = 8 * 1024 * 1024;
-/** A spool that could not be made is tried again after this time. */
-const reopenMs = 1000;
+/** 4,000 events of the usual size: the calls of 200 ms at 20,000 a second. */
+const memoryLength = 4 * 1024 * 1024;
 /** Heartbeat for processes that can't see our pid; they take a spool for left behind after 15 missed ones. */
 const heartbeatMs = 20_000;
 export const emitterVersion = '0.1.0';
 
 /**
- * Writes calls to this process's spool and has them delivered. States: open → closed; `begin` and `end` of a closed
- * recorder count as dropped. Nothing is thrown into a call, except when failClosed is set.
+ * Writes calls to this process's spool and has them delivered. States: open → closed; calls of a closed recorder count
+ * as dropped. Nothing here throws into a call.
  */
 export class Recorder {
   readonly #options: RecorderOptions;
-  readonly #data: string;
   readonly #text: CallText;
+  readonly #journal: Journal;
   readonly #sink: Sink;
   readonly #delivery: Delivery;
   readonly #adopting: Adopting;
   readonly #heartbeat: NodeJS.Timeout;
-  readonly #name: string;
-  #producerId = '';
-  /** Text of an event between its id and its time. */
-  #prefix = '';
-  #spool: Spool | undefined;
-  #openFailure: Error | undefined;
-  #lastOpenMs = Number.NEGATIVE_INFINITY;
-  #nextCall = 1;
-  #sequence = 0;
-  /** Sequences lost while there was no spool to count them in. */
-  #lostWithoutSpool = { count: 0, first: 0, last: 0, reason: '' };
-  #recorded = 0;
-  #dropped = 0;
   #closing: Promise<void> | undefined;
 
   private constructor(options: RecorderOptions) {
     this.#options = options;
-    this.#data = resolveDataDirectory(options.data);
-    const name = (options.name ?? '')
-      .replace(/[^A-Za-z0-9._-]+/g, '-')
-      .replace(/^[.-]+/, '')
-      .slice(0, 64);
-    this.#name = name || 'mcp-server';
-    this.#becomeProducer();
-    this.#text = new CallText(options, () => argumentsKey(dataPaths.argumentsKey(this.#data)));
-    this.#sink = options.sink ?? new HttpSink(this.#data, options);
-    this.#openSpool();
-    let read: Spool | undefined;
-    const source: Source = {
-      next: (maxBytes, maxLines) => {
-        read = this.#spool;
-        return read?.next(maxBytes, maxLines) ?? { lines: [], nextIndex: 0, lastSequence: 0, isFull: false };
+    const data = resolveDataDirectory(options.data);
+    this.#text = new CallText(options, () => argumentsKey(dataPaths.argumentsKey(data)));
+    this.#sink = options.sink ?? new HttpSink(data, options);
+    const { maxBytes = defaultSpoolBytes, segmentBytes = defaultSegmentBytes } = options.spool ?? {};
+    this.#journal = new Journal({
+      spools: dataPaths.spool(data),
+      name: producerName(options.name),
+      version: emitterVersion,
+      limits: {
+        maxBytes,
+        segmentBytes: Math.min(segmentBytes, Math.max(64 * 1024, Math.floor(maxBytes / 4))),
+        memoryLength,
       },
-      delivered: (batch) => {
-        if (read === this.#spool) read?.delivered(batch);
-        // Room may have come back, and nobody may call again.
-        this.#reportLosses();
-      },
-    };
-    this.#delivery = new Delivery(source, this.#sink, {
-      lingerMs: options.delivery?.lingerMs ?? 200,
-      rejectedPath: dataPaths.rejected(this.#data),
     });
-    this.#adopting = new Adopting(this.#data, this.#sink);
-    this.#heartbeat = setInterval(() => this.#beat(), heartbeatMs);
+    this.#delivery = new Delivery(this.#journal, this.#sink, {
+      lingerMs: options.delivery?.lingerMs ?? 200,
+      rejectedPath: dataPaths.rejected(data),
+    });
+    this.#adopting = new Adopting(data, this.#sink);
+    this.#heartbeat = setInterval(() => this.#journal.beat(), heartbeatMs);
     this.#heartbeat.unref();
     if (openRecorders.size === 0) process.on('beforeExit', closeRecorders);
     openRecorders.add(this);
@@ -123,20 +96,10 @@ export class Recorder {
     return new Recorder(options);
   }
 
-  /** `<name>-<8 hex digits>`; another one after the spool was lost, because a sequence belongs to one spool. */
-  get producerId(): string {
-    return this.#producerId;
-  }
-
   get counters(): Readonly<RecorderCounters> {
     const { delivered, rejected } = this.#delivery;
-    return {
-      recorded: this.#recorded,
-      dropped: this.#dropped,
-      rejected,
-      delivered,
-      pending: Math.max(0, this.#recorded - delivered - rejected),
-    };
+    const { recorded, dropped } = this.#journal;
+    return { recorded, dropped, rejected, delivered, pending: Math.max(0, recorded - delivered - rejected) };
   }
 
   /** Prepares fields that many calls have in common: they are redacted and written as text once. */
@@ -144,62 +107,46 @@ export class Recorder {
     return this.#text.common(fields);
   }
 
-  /**
-   * Writes the beginning of a call to the spool.
-   * @throws AuditdError `call_not_recorded` when failClosed is set and it could not be kept; never otherwise.
-   */
+  /** Begins a call. It is on record after `commit`, or in the next microtask: before the SDKs call a handler. */
   begin(call: CallBeginning): RecordedCall {
     const micros = nowMicros();
     const startedMs = performance.now();
     const eventId = drawEventId(micros);
-    let failure: unknown;
+    const isFirst = this.#journal.isEmpty;
+    const journal = this.#journal.newCall();
+    let begun: BegunText | undefined;
     try {
-      const spool = this.#usableSpool();
-      const begun = this.#text.beginning(call);
-      const number = this.#nextCall++;
-      this.#reportLosses();
-      const head = `{"event_id":"${eventId}${this.#prefix}${formatMicros(micros)}"`;
-      spool.appendBeginning(number, begun.alone, head + begun.text);
-      const open: OpenCall = { eventId, number, startedMs, begun, spool, hasEnded: false };
-      return open;
+      begun = this.#text.beginning(call);
+      const head = `{"event_id":"${eventId}${this.#journal.prefix}${formatMicros(micros)}"`;
+      this.#journal.begin(journal, begun.alone, head + begun.text);
+      if (isFirst) queueMicrotask(() => this.commit());
     } catch (error) {
-      failure = error;
+      this.#journal.lose(error);
     }
-    this.#lose(failure);
-    if (this.#options.failClosed === true) throw notRecorded(failure);
-    const lost: OpenCall = { eventId, number: 0, startedMs, begun: undefined, spool: undefined, hasEnded: false };
-    return lost;
+    const open: OpenCall = { eventId, startedMs, journal, begun, hasEnded: false };
+    return open;
   }
 
-  /**
-   * Writes the end of a call to the spool. A second end of one call is ignored.
-   * @throws AuditdError `call_not_recorded` when failClosed is set and it could not be kept; never otherwise.
-   */
+  /** Ends a call; a second end is ignored. It is on record after `commit`. */
   end(recorded: RecordedCall, end: CallEnd): void {
     const call = recorded as OpenCall;
     if (call.hasEnded || call.begun === undefined) return;
     call.hasEnded = true;
-    let sequence = 0;
-    try {
-      const spool = this.#usableSpool();
-      sequence = ++this.#sequence;
-      if (spool !== call.spool) throw new Error('the spool that held the beginning is gone');
-      const durationMs = Math.round((performance.now() - call.startedMs) * 1000) / 1000;
-      const head = `,"duration_ms":${durationMs},"outcome":"${end.outcome}","producer_sequence":${sequence}`;
-      this.#reportLosses();
-      try {
-        spool.appendEnd(call.number, sequence, this.#text.end(call.begun, end, head));
-      } catch {
-        // That the call ended, and how, is worth more than its result.
-        spool.appendEnd(call.number, sequence, this.#text.shortestEnd(call.begun, head));
-      }
-      this.#recorded += 1;
-      this.#delivery.notify(spool.readyBytes >= maxBatchBytes);
-    } catch (error) {
-      call.spool?.abandon(call.number);
-      this.#lose(error, sequence || ++this.#sequence);
-      if (this.#options.failClosed === true) throw notRecorded(error);
-    }
+    const durationMs = Math.round((performance.now() - call.startedMs) * 1000) / 1000;
+    const { outcome } = end;
+    const rest = this.#text.end(call.begun, end);
+    this.#journal.end(call.journal, { durationMs, outcome, rest, shortestRest: this.#text.shortestEnd(call.begun) });
+  }
+
+  /**
+   * Hands what was begun and ended to the kernel.
+   * @returns false when something of it could not be kept. It is then counted, and told as soon as there is room.
+   */
+  commit(): boolean {
+    const hasNew = !this.#journal.isEmpty;
+    const isAllKept = this.#journal.commit();
+    if (hasNew) this.#delivery.notify(this.#journal.readyLength >= maxBatchBytes);
+    return isAllKept;
   }
 
   /**
@@ -207,6 +154,7 @@ export class Recorder {
    * `timeoutMs` (default 10,000). What is left stays in the spool.
    */
   async flush(timeoutMs = 10_000): Promise<void> {
+    this.commit();
     await this.#delivery.drain(timeoutMs);
   }
 
@@ -224,92 +172,7 @@ export class Recorder {
     await this.flush(this.#options.delivery?.closeTimeoutMs ?? 1000);
     await this.#delivery.close();
     this.#sink.close();
-    this.#spool?.close();
-    this.#spool = undefined;
-  }
-
-  #becomeProducer(): void {
-    this.#producerId = `${this.#name}-${randomBytes(4).toString('hex')}`;
-    this.#prefix = `","schema_version":1,"producer_id":"${this.#producerId}","occurred_at":"`;
-    this.#sequence = 0;
-  }
-
-  #openSpool(): void {
-    this.#lastOpenMs = performance.now();
-    try {
-      const { maxBytes = defaultSpoolBytes, segmentBytes = defaultSegmentBytes } = this.#options.spool ?? {};
-      const limits = { maxBytes, segmentBytes: Math.min(segmentBytes, Math.max(64 * 1024, Math.floor(maxBytes / 4))) };
-      this.#spool = Spool.create(
-        dataPaths.spool(this.#data),
-        this.#producerId,
-        this.#options.name ?? this.#name,
-        emitterVersion,
-        limits,
-      );
-      const { count, first, last, reason } = this.#lostWithoutSpool;
-      if (count > 0) this.#spool.noteLoss(count, first, last, reason, nowMicros());
-      this.#lostWithoutSpool = { count: 0, first: 0, last: 0, reason: '' };
-      this.#openFailure = undefined;
-    } catch (error) {
-      this.#openFailure = error as Error;
-      complainOnce('spool', `calls are not recorded: ${messageOf(error)}`);
-    }
-  }
-
-  #usableSpool(): Spool {
-    if (this.#closing !== undefined && this.#spool === undefined) throw new Error('the recorder is closed');
-    if (this.#spool?.isLost === true) {
-      this.#spool.close();
-      this.#spool = undefined;
-      this.#becomeProducer();
-    }
-    if (this.#spool === undefined && performance.now() - this.#lastOpenMs > reopenMs) this.#openSpool();
-    if (this.#spool === undefined) throw this.#openFailure ?? new Error('there is no spool');
-    return this.#spool;
-  }
-
-  /** Counts a loss where it survives. The sequence was used, so that the gap shows. */
-  #lose(error: unknown, sequence = ++this.#sequence): void {
-    this.#dropped += 1;
-    const reason = (error as { code?: unknown } | undefined)?.code;
-    const text = typeof reason === 'string' ? reason : 'no_room';
-    complainOnce(`loss:${text}`, `a call could not be recorded (it is counted): ${messageOf(error)}`);
-    if (this.#spool !== undefined) {
-      this.#spool.noteLoss(1, sequence, sequence, text, nowMicros());
-      this.#delivery.notify();
-    } else {
-      const lost = this.#lostWithoutSpool;
-      if (lost.count === 0) lost.first = sequence;
-      lost.count += 1;
-      lost.last = sequence;
-      lost.reason = text;
-    }
-  }
-
-  /** Writes the event that tells of losses, when there are any and there is room for it. */
-  #reportLosses(): void {
-    const spool = this.#spool;
-    if (spool === undefined || spool.cursor.state.lostCount === 0) return;
-    const sequence = this.#sequence + 1;
-    try {
-      const { state } = spool.cursor;
-      if (spool.isNearlyFull) return;
-      spool.appendWhole(sequence, lossEvent(this.#producerId, sequence, state));
-      this.#sequence = sequence;
-      this.#recorded += 1;
-      spool.clearLoss();
-      this.#delivery.notify();
-    } catch {
-      // There is no room for it yet.
-    }
-  }
-
-  #beat(): void {
-    try {
-      this.#spool?.beat();
-    } catch (error) {
-      complainOnce('heartbeat', `the spool cannot be touched: ${messageOf(error)}`);
-    }
+    this.#journal.close();
   }
 }
 
@@ -320,10 +183,8 @@ function closeRecorders(): void {
   for (const recorder of openRecorders) void recorder.close();
 }
 
-function notRecorded(cause: unknown): AuditdError {
-  return new AuditdError('call_not_recorded', `the call could not be recorded: ${messageOf(cause)}`, { cause });
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** A name that can be a directory's. */
+function producerName(name: string | undefined): string {
+  const kept = (name ?? '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '');
+  return kept.slice(0, 64) || 'mcp-server';
 }

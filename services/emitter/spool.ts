@@ -6,39 +6,23 @@
  * 1. When `append` returns, the frame survives the death of the process.
  * 2. A frame is deleted only after it was delivered, and a beginning only after its end was, or was counted as lost.
  * 3. What was lost is counted in `cursor` until an event in the spool tells of it, also when the disk is full.
- * 4. The directory appears under its name only when it is complete, and changes hands only by rename.
- * 5. In the order of the frames, every beginning of a call (it may stand there twice) comes before its end.
+ * 4. In the order of the frames, every beginning of a call (it may stand there twice) comes before its end.
  *
- * States: open → closed. Names of the directory: `.new-…` while it is made, `<producer_id>` while its process lives,
- * `<producer_id>@released` when it was closed with something in it, `<producer_id>@<adopter>` while it is adopted.
+ * States: open → closed. `spool-directory.ts` says how the directory comes and goes.
  */
-import { randomBytes } from 'node:crypto';
-import {
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  unlinkSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { SegmentLog } from '../segments/segments.js';
 import { nowMicros } from './clock.js';
 import { complainOnce } from './complaints.js';
-import { Cursor } from './cursor.js';
-import { Assembler, beginningFrame, endFrame, wholeFrame } from './frames.js';
-import { ownIdentity, type ProcessIdentity } from './process-identity.js';
+import type { Cursor } from './cursor.js';
+import { Assembler, type EndEntry, frameOf, type SpoolEntry } from './frames.js';
+import { ownIdentity } from './process-identity.js';
 import type { EventText } from './sink.js';
+import { deleteSegments, makeSpoolDirectory, releaseSpool, removeSpool } from './spool-directory.js';
 import { Tail, type TailEntry } from './tail.js';
 
-export interface Owner extends ProcessIdentity {
-  readonly name: string;
-  readonly producer_id: string;
-  readonly version: string;
-  readonly started_at_ms: number;
-}
+export type { EndEntry, SpoolEntry } from './frames.js';
 
 export interface Batch {
   /** Events, each one JSON object. */
@@ -61,6 +45,8 @@ export interface Source {
 export interface SpoolLimits {
   readonly maxBytes: number;
   readonly segmentBytes: number;
+  /** Characters of events that are kept in memory as well, while delivery keeps up. */
+  readonly memoryLength: number;
 }
 
 /** Ends are written up to the limit, beginnings up to this much below it: 2,000 calls that run can end at 500 bytes. */
@@ -69,9 +55,8 @@ const reservedBytes = 1024 * 1024;
 const reportRoomBytes = 64 * 1024;
 /** A spool whose events were all delivered begins anew at this size; below it the files are not worth the effort. */
 const startOverBytes = 1024 * 1024;
-/** Longest beginning of a running call that is also kept in memory, and all of them together. */
+/** Longest beginning of a running call that is also kept in memory. */
 const maxKeptLength = 64 * 1024;
-const maxKeptCharacters = 4 * 1024 * 1024;
 /** Beginnings that pin old segments are written anew at the end when the spool is filled to this part. */
 const carryFraction = 1 / 4;
 
@@ -90,7 +75,7 @@ export class Spool implements Source {
   /** Index of the next frame that `next` takes. */
   #nextRead = 0;
   /** Everything from `#nextRead` on, while `#isTailWhole`. */
-  readonly #tail = new Tail();
+  readonly #tail: Tail;
   #isTailWhole = true;
   /** Reads the frames back when they are not in the tail. */
   readonly #assembler: Assembler;
@@ -107,61 +92,54 @@ export class Spool implements Source {
   ) {
     this.#log = log;
     this.#assembler = new Assembler((index) => this.#log.read(index, 1).records[0]);
+    this.#tail = new Tail(limits.memoryLength);
     this.#nextRead = log.nextIndex;
   }
 
   /** Makes a spool. Throws the file system's error, and leaves nothing behind then. */
   static create(spools: string, producerId: string, name: string, version: string, limits: SpoolLimits): Spool {
-    mkdirSync(spools, { recursive: true, mode: 0o700 });
-    const draft = join(spools, `.new-${randomBytes(6).toString('hex')}`);
-    const directory = join(spools, producerId);
-    mkdirSync(draft, { mode: 0o700 });
-    let cursor: Cursor | undefined;
+    const { directory, cursor } = makeSpoolDirectory(spools, {
+      ...ownIdentity(),
+      name,
+      producer_id: producerId,
+      version,
+    });
     try {
-      const owner: Owner = { ...ownIdentity(), name, producer_id: producerId, version, started_at_ms: Date.now() };
-      writeFileSync(join(draft, 'owner.json'), `${JSON.stringify(owner)}\n`, { mode: 0o600 });
-      cursor = new Cursor(join(draft, 'cursor'), true);
-      renameSync(draft, directory);
       return new Spool(directory, openLog(directory, limits), cursor, limits);
     } catch (error) {
-      cursor?.close();
-      rmSync(draft, { recursive: true, force: true });
+      cursor.close();
+      removeSpool(directory);
       throw error;
     }
   }
 
-  /** Hands a beginning to the kernel. Throws, and has changed nothing, when it can't be kept. */
-  appendBeginning(call: number, alone: string, text: string): void {
-    const frame = beginningFrame(call, alone, text);
-    if (this.#log.bytes + frame.length > this.limits.maxBytes - this.#reservedBytes) throw this.#full();
-    const index = this.#append(frame);
-    const isKept = text.length <= maxKeptLength && this.#keptCharacters + text.length <= maxKeptCharacters;
-    if (isKept) this.#keptCharacters += text.length;
-    // The frame was made flat to be written; its part is not written out once more.
-    this.#running.set(call, { index, text: isKept ? frame.slice(frame.length - text.length) : undefined });
+  /** Hands frames to the kernel with one write. Throws, and has changed nothing, when they can't all be kept. */
+  append(entries: readonly SpoolEntry[]): void {
+    const frames = entries.map(frameOf);
+    if (entries.some(({ kind }) => kind === 'beginning')) this.#checkReserve(frames);
+    const firstIndex = this.#appendFrames(frames);
+    for (let at = 0; at < entries.length; at++) {
+      const entry = entries[at]!;
+      const index = firstIndex + at;
+      // The frame was made flat to be written; its part is not written out once more.
+      const text = frames[at]!.slice(frames[at]!.length - entry.text.length);
+      if (entry.kind === 'beginning') this.#begun(entry.call, index, text);
+      else if (entry.kind === 'end') this.#ended(entry, index, text);
+      else this.#keep({ text, sequence: entry.sequence, index, call: 0, beganAt: index });
+    }
   }
 
-  /** Hands the end of a running call to the kernel. Throws when it can't be kept; the call still runs then. */
-  appendEnd(call: number, sequence: number, text: string): void {
-    const frame = endFrame(call, sequence, text);
-    const index = this.#append(frame);
+  #begun(call: number, index: number, text: string): void {
+    const isKept = text.length <= maxKeptLength && this.#keptCharacters + text.length <= this.limits.memoryLength;
+    if (isKept) this.#keptCharacters += text.length;
+    this.#running.set(call, { index, text: isKept ? text : undefined });
+  }
+
+  #ended({ call, sequence }: EndEntry, index: number, text: string): void {
     const running = this.#running.get(call);
     this.#forget(call, running);
     if (running?.text === undefined) this.#leaveTail(call, running?.index ?? index);
-    else
-      this.#keep({
-        text: running.text + frame.slice(frame.length - text.length),
-        sequence,
-        index,
-        call,
-        beganAt: running.index,
-      });
-  }
-
-  /** Hands a whole event to the kernel. Throws when it can't be kept. */
-  appendWhole(sequence: number, text: string): void {
-    const index = this.#append(wholeFrame(sequence, text));
-    this.#keep({ text, sequence, index, call: 0, beganAt: index });
+    else this.#keep({ text: running.text + text, sequence, index, call, beganAt: running.index });
   }
 
   /** The end of this call could not be written and never will be. */
@@ -256,8 +234,13 @@ export class Spool implements Source {
     }
   }
 
+  /** Losses that no event tells of yet. */
+  get lostCount(): number {
+    return this.cursor.state.lostCount;
+  }
+
   /** Characters of the events that wait in memory. */
-  get readyBytes(): number {
+  get readyLength(): number {
     return this.#tail.characters;
   }
 
@@ -290,23 +273,24 @@ export class Spool implements Source {
     const isEmpty = this.isDrained && this.#running.size === 0 && this.cursor.state.lostCount === 0;
     this.#log.close();
     this.cursor.close();
-    try {
-      // The name says that it may be taken although this process goes on.
-      const released = `${this.directory}@released`;
-      renameSync(this.directory, released);
-      if (isEmpty) removeSpool(released);
-    } catch {
-      // Adopted already, or the directory is gone.
-    }
+    releaseSpool(this.directory, isEmpty);
   }
 
-  #append(frame: string): number {
+  /** Beginnings leave room for the ends of calls that run. */
+  #checkReserve(frames: readonly string[]): void {
+    let length = 0;
+    for (const frame of frames) length += frame.length;
+    if (this.#log.bytes + length <= this.limits.maxBytes - this.#reservedBytes) return;
+    throw new Error(`the spool holds ${this.#log.bytes} of ${this.limits.maxBytes} bytes`);
+  }
+
+  #appendFrames(frames: readonly string[]): number {
     try {
-      return this.#log.appendOne(frame);
+      return frames.length === 1 ? this.#log.appendOne(frames[0]!) : this.#log.append(frames);
     } catch (error) {
       // What was delivered may be all there is, and its room is what is missing.
       if (!this.#startOver()) throw error;
-      return this.#log.appendOne(frame);
+      return this.#log.append(frames);
     }
   }
 
@@ -393,10 +377,6 @@ export class Spool implements Source {
     return Math.min(reservedBytes, this.limits.maxBytes / 4);
   }
 
-  #full(): Error {
-    return new Error(`the spool holds ${this.#log.bytes} of ${this.limits.maxBytes} bytes`);
-  }
-
   #writeCursor(): void {
     try {
       this.cursor.write();
@@ -409,24 +389,4 @@ export class Spool implements Source {
 
 function openLog(directory: string, limits: SpoolLimits): SegmentLog {
   return SegmentLog.open(directory, { maxSegmentBytes: limits.segmentBytes, maxTotalBytes: limits.maxBytes });
-}
-
-function deleteSegments(directory: string): void {
-  // Oldest first: what is left after a kill is the end of the log, as if the rest had been reclaimed.
-  for (const name of readdirSync(directory).sort()) if (name.endsWith('.segment')) unlinkSync(join(directory, name));
-}
-
-/** Deletes a spool: in an order that lets nobody deliver a part of it again after a kill. */
-export function removeSpool(directory: string): void {
-  deleteSegments(directory);
-  rmSync(directory, { recursive: true, force: true });
-}
-
-/** Reads owner.json; undefined when it is not there or no JSON. */
-export function readOwner(directory: string): Owner | undefined {
-  try {
-    return JSON.parse(readFileSync(join(directory, 'owner.json'), 'utf8')) as Owner;
-  } catch {
-    return undefined;
-  }
 }

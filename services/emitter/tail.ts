@@ -13,13 +13,15 @@ export interface TailEntry {
   readonly beganAt: number;
 }
 
-/** Characters kept: 4,000 events of the usual size, the calls of 200 ms at 20,000 a second. */
-const maxCharacters = 4 * 1024 * 1024;
-
 export class Tail {
   #entries: TailEntry[] = [];
   #first = 0;
   #characters = 0;
+  readonly #maxLength: number;
+
+  constructor(maxLength: number) {
+    this.#maxLength = maxLength;
+  }
 
   get characters(): number {
     return this.#characters;
@@ -27,7 +29,7 @@ export class Tail {
 
   /** False, and nothing is kept, when there is no room for it. */
   push(entry: TailEntry): boolean {
-    if (this.#characters + entry.text.length > maxCharacters) return false;
+    if (this.#characters + entry.text.length > this.#maxLength) return false;
     this.#entries.push(entry);
     this.#characters += entry.text.length;
     return true;

@@ -3,11 +3,12 @@ import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import type { ActorSource } from './actor.js';
 import { openEnforcement, type ThrottleOptions } from './enforcement.js';
-import { errorResponse } from './instrument.js';
 import { LineSplitter, maxLineBytes } from './lines.js';
 import { isObject, type MessageContext } from './messages.js';
-import { type Direction, ObservedConnection, Observer, type Refusal, type Verdict } from './observe.js';
+import { type Direction, ObservedConnection } from './observe.js';
+import { Observer } from './observer.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
+import { errorResponse, type Refusal, type Verdict } from './refusal.js';
 
 export interface WrapOptions {
   readonly command: string;
@@ -183,6 +184,7 @@ class Passage {
   push(chunk: Buffer): Buffer[] {
     if (!this.#mayRefuse) {
       this.#splitter.push(chunk);
+      this.#connection.commit();
       return [chunk];
     }
     const passed: Buffer[] = [];
@@ -196,11 +198,13 @@ class Passage {
       else if (!this.#refusesLong && this.#heldBytes > maxLineBytes + 1) passed.push(...this.#held.splice(0));
       start = end;
     }
+    this.#connection.commit();
     return passed;
   }
 
   end(): Buffer[] {
     this.#splitter.end();
+    this.#connection.commit();
     return this.#release();
   }
 
@@ -257,6 +261,7 @@ class Passage {
 
   /** Answers each call of the line that is held back, and returns what goes on in the place of answers. */
   #refuse(refusal: Refusal, line: unknown): Buffer[] {
+    this.#connection.commit();
     const passed: Buffer[] = [];
     for (const message of Array.isArray(line) ? line : [line]) {
       const id: unknown = isObject(message) ? message.id : null;

@@ -13,6 +13,7 @@ export class Recording {
   failing = false;
   failingEnds = false;
   closed = false;
+  #isAllKept = true;
 
   static open(options: { name?: string }): Recording {
     const recording = new Recording(options);
@@ -39,17 +40,23 @@ export class Recording {
   }
 
   begin({ common = [], ...told }: Record<string, unknown> & { common?: Record<string, unknown>[] }): RecordedEntry {
-    if (this.failing) throw new Error('no space left on device');
+    if (this.failing) this.#isAllKept = false;
     const beginning = Object.assign({}, ...common, inSnakeCase(told));
     const entry = { eventId: `event-${this.calls.length + 1}`, beginning };
-    this.calls.push(entry);
+    if (!this.failing) this.calls.push(entry);
     return entry;
   }
 
   end(call: RecordedEntry, end: Record<string, unknown>): void {
-    if (this.failingEnds) throw new Error('no space left on device');
+    if (this.failingEnds) this.#isAllKept = false;
     if (call.end !== undefined) throw new Error(`${call.eventId} ended twice`);
     call.end = inSnakeCase(end);
+  }
+
+  commit(): boolean {
+    const isAllKept = this.#isAllKept;
+    this.#isAllKept = true;
+    return isAllKept;
   }
 
   async flush(): Promise<void> {}
