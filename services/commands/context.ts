@@ -5,7 +5,6 @@ import type { Command } from 'commander';
 import type { Configuration } from '../../schemas/configuration.js';
 import { resolveDataDirectory } from '../../schemas/data-directory.js';
 import { AuditdError } from '../../schemas/errors.js';
-import type { Holder } from '../app/hold.js';
 
 export interface CommonOptions {
   readonly data?: string;
@@ -62,19 +61,24 @@ export async function loadConfiguration(
 }
 
 export interface Daemon {
-  readonly holder: Holder;
   readonly url: string;
   /** The key of this user's commands. */
   readonly key: string;
 }
 
-/** The daemon of the directory, or undefined when none listens. */
+/**
+ * Whom commands ask: the query role at MCP_AUDITD_QUERY_URL with the key in MCP_AUDITD_QUERY_KEY or the file
+ * MCP_AUDITD_QUERY_KEY_FILE, else the daemon of the directory; undefined when none listens.
+ */
 export async function findDaemon(data: string): Promise<Daemon | undefined> {
-  const { readHolder } = await import('../app/hold.js');
-  const holder = readHolder(data);
-  if (holder?.url === undefined) return undefined;
   const { keyFilePath, readSecretFile } = await import('../access/keys.js');
-  return { holder, url: holder.url, key: readSecretFile(keyFilePath(data, 'read')) };
+  const { MCP_AUDITD_QUERY_URL, MCP_AUDITD_QUERY_KEY, MCP_AUDITD_QUERY_KEY_FILE } = process.env;
+  const key = (): string =>
+    MCP_AUDITD_QUERY_KEY ?? readSecretFile(MCP_AUDITD_QUERY_KEY_FILE ?? keyFilePath(data, 'read'));
+  if (MCP_AUDITD_QUERY_URL !== undefined) return { url: MCP_AUDITD_QUERY_URL.replace(/\/$/, ''), key: key() };
+  const { readHolder } = await import('../app/hold.js');
+  const url = readHolder(data)?.url;
+  return url === undefined ? undefined : { url, key: key() };
 }
 
 /** As `findDaemon`. Throws `daemon_needed` when there is none. */

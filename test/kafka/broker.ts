@@ -134,7 +134,7 @@ super.users=User:ANONYMOUS
   };
 }
 
-async function accepts(port: number): Promise<boolean> {
+export async function accepts(port: number): Promise<boolean> {
   const socket = connect(port, '127.0.0.1');
   try {
     await once(socket, 'connect');
@@ -147,7 +147,7 @@ async function accepts(port: number): Promise<boolean> {
 }
 
 /** The directory with the broker's jars, filled by Maven where it is missing. */
-async function fetchLibraries(): Promise<string> {
+export async function fetchLibraries(): Promise<string> {
   const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
   const libraries = join(cache, `mcp-auditd-kafka-${kafkaVersion}`);
   if (existsSync(libraries)) return libraries;
@@ -214,7 +214,7 @@ function serverProperties(port: number, controllerPort: number, dataDirectory: s
 }
 
 /** Ports that nobody listened on a moment ago: a broker must know its advertised port before it starts. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
   await Promise.all(servers.map((server) => once(server, 'listening')));
   const ports = servers.map((server) => (server.address() as { port: number }).port);
