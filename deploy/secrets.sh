@@ -13,7 +13,7 @@ cd secrets
 random() { openssl rand -hex 32; }
 sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
-for name in kafka_admin kafka_gateway kafka_ingestor kafka_detector kafka_query clickhouse_ingestor clickhouse_query; do
+for name in kafka_admin kafka_gateway kafka_ingestor kafka_detector kafka_throttler kafka_query clickhouse_ingestor clickhouse_query; do
   [ -s "$name" ] || random > "$name"
 done
 
@@ -29,6 +29,12 @@ if [ ! -s keys.json ]; then
   {"name": "reader", "role": "read", "tenant": "default", "hash": "$(sha256 "$read")", "created_at": "$now"}
 ]
 END
+fi
+
+# The key that signs throttle signals, and the public one, which gateways and emitters check them with.
+if [ ! -s throttle.key ]; then
+  openssl genpkey -algorithm ed25519 -out throttle.key
+  openssl pkey -in throttle.key -pubout -out throttle.pub
 fi
 
 # ClickHouse knows hashes only. Made anew each time, so that a password that was replaced takes effect.
@@ -68,5 +74,5 @@ cat > clickhouse_users.xml <<END
   </users>
 </clickhouse>
 END
-chmod 644 kafka_* clickhouse_* keys.json
+chmod 644 kafka_* clickhouse_* keys.json throttle.key throttle.pub
 echo "deploy/secrets/ is complete. Emitters send with the key in deploy/secrets/emitter.key."

@@ -13,6 +13,7 @@ import type { Configuration } from '../schemas/configuration.js';
 import { openAccess } from './app/access.js';
 import { holdDataDirectory } from './app/hold.js';
 import { closeServer, listen } from './app/listen.js';
+import { topicsOf } from './app/permissions.js';
 import { openStore, openStream, requireTopics, untilAnswered } from './app/ports.js';
 import { roles as everyRole, type Role, type RoleContext, type RunningRole, requirePorts } from './app/roles.js';
 import { supervision } from './app/supervision.js';
@@ -126,7 +127,7 @@ async function start(
     }),
   );
   undo.add(() => stream.close());
-  await requireTopics(configuration, stream, [...new Set(roles.flatMap(({ reads, writes }) => [...reads, ...writes]))]);
+  await requireTopics(configuration, stream, [...new Set(roles.flatMap(topicsOf))]);
 
   const server = fastify({
     ...gatewayServerOptions,

@@ -16,8 +16,8 @@ sed -e "s|{data}|$data|" \
 
 if [ ! -s "$data/meta.properties" ]; then
   set --
-  for user in admin gateway ingestor detector query; do
-    set -- "$@" --add-scram "SCRAM-SHA-512=[name=$user,password=$(cat "$secrets/kafka_$user")]"
+  for file in "$secrets"/kafka_*; do
+    set -- "$@" --add-scram "SCRAM-SHA-512=[name=${file##*/kafka_},password=$(cat "$file")]"
   done
   "$home/bin/kafka-storage.sh" format -t "$("$home/bin/kafka-storage.sh" random-uuid)" -c "$properties" "$@"
 fi

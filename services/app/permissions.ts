@@ -2,6 +2,7 @@
 import type { Acl } from '../stream/kafka-acls.js';
 import { aloneGroupPrefix, groupName, topicName } from '../stream/kafka-names.js';
 import type { WantedPermissions } from '../stream/kafka-permissions.js';
+import type { Topic } from '../stream/stream.js';
 import type { KafkaSection } from './ports.js';
 import type { Role } from './roles.js';
 
@@ -15,7 +16,7 @@ export function aclsOf(role: Role, section: KafkaSection): Acl[] {
     ...writes.map((name): Acl => ({ resource: 'topic', name, ...literal, operation: 'WRITE' })),
     ...groups.map((name): Acl => ({ resource: 'group', name, ...literal, operation: 'READ' })),
   ];
-  if (role.group === undefined && reads.length > 0) {
+  if ((role.follows ?? []).length > 0 || (role.group === undefined && reads.length > 0)) {
     const alone = { resource: 'group', name: aloneGroupPrefix(prefix, client_id), pattern: 'prefixed' } as const;
     acls.push({ ...alone, operation: 'READ' }, { ...alone, operation: 'DELETE' });
   }
@@ -25,12 +26,22 @@ export function aclsOf(role: Role, section: KafkaSection): Acl[] {
   return acls;
 }
 
+/** Topics that the role reads, in its group or by itself. */
+function topicsReadBy({ reads, follows = [] }: Role): Topic[] {
+  return [...new Set([...reads, ...follows])];
+}
+
+/** Topics that the role uses. */
+export function topicsOf(role: Role): Topic[] {
+  return [...new Set([...topicsReadBy(role), ...role.writes])];
+}
+
 /** The same as what can be probed. */
 export function wantedBy(role: Role, section: KafkaSection): WantedPermissions {
   const { topic_prefix: prefix } = section;
   const { group } = role;
   return {
-    reads: role.reads.map((topic) => topicName(prefix, topic)),
+    reads: topicsReadBy(role).map((topic) => topicName(prefix, topic)),
     writes: role.writes.map((topic) => topicName(prefix, topic)),
     groups: group === undefined ? [] : role.reads.map((topic) => groupName(prefix, group, topic)),
   };

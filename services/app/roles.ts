@@ -50,7 +50,10 @@ export interface Role {
   readonly command?: string;
   /** One line for --help. */
   readonly summary: string;
+  /** Shared with the others of its group, or read as a whole where it has none. */
   readonly reads: readonly Topic[];
+  /** Read as a whole beside what the group shares. */
+  readonly follows?: readonly Topic[];
   readonly writes: readonly Topic[];
   /** Consumer group; a role without one reads by itself. */
   readonly group?: string;
@@ -75,7 +78,8 @@ export const roles: readonly Role[] = [
     name: 'throttler',
     command: 'throttle',
     summary: 'from alerts to signals that hold callers back',
-    reads: ['alerts', 'responses', 'throttle', 'calls'],
+    reads: ['throttle'],
+    follows: ['alerts', 'responses', 'throttle', 'calls'],
     writes: ['throttle'],
     group: 'throttler',
     usesStore: false,

@@ -53,7 +53,7 @@ describe.each(ours)('%s', (name, service) => {
       environment: service.environment ?? {},
       readFile: (path) => {
         read.push(path);
-        return 'x';
+        return path.endsWith('.pub') ? '-----BEGIN PUBLIC KEY-----' : 'x';
       },
     });
     expect(read.filter((path) => !given.has(path))).toEqual([]);

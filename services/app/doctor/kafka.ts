@@ -5,10 +5,9 @@ import { kafkaError } from '../../stream/kafka-errors.js';
 import { topicName } from '../../stream/kafka-names.js';
 import { missingPermissions } from '../../stream/kafka-permissions.js';
 import { checkTopics, type TopicFinding } from '../../stream/kafka-topics.js';
-import type { Topic } from '../../stream/stream.js';
 import { type Finding, failed, failedBy, ok, type Patient, warned } from '../doctor.js';
 import { type KafkaAdmin, topicPlan, withKafka } from '../kafka.js';
-import { wantedBy } from '../permissions.js';
+import { topicsOf, wantedBy } from '../permissions.js';
 import type { KafkaSection } from '../ports.js';
 
 /** Problems of a topic with which a role does not work. */
@@ -83,10 +82,6 @@ async function* advertised(section: KafkaSection, admin: KafkaAdmin): AsyncGener
   yield ok('cluster', `${brokers.length} ${brokers.length === 1 ? 'broker' : 'brokers'}`);
 }
 
-function topicsOf({ roles }: Patient): Topic[] {
-  return [...new Set(roles.flatMap(({ reads, writes }) => [...reads, ...writes]))];
-}
-
 async function* topics(patient: Patient, section: KafkaSection, admin: KafkaAdmin): AsyncGenerator<Finding> {
   let plan: Awaited<ReturnType<typeof topicPlan>>;
   try {
@@ -96,7 +91,7 @@ async function* topics(patient: Patient, section: KafkaSection, admin: KafkaAdmi
     yield failedBy('topics', error);
     return;
   }
-  const used = topicsOf(patient);
+  const used = [...new Set(patient.roles.flatMap(topicsOf))];
   // Settings are for who made the topics; a role works without seeing them.
   const found = (await checkTopics(admin, plan, used)).filter(({ problem }) => problem !== 'settings_hidden');
   for (const { problem, message, mend, topic } of found)
