@@ -8,7 +8,8 @@ import Table from 'cli-table3';
 import { openLocalStream } from '../../services/stream/local.js';
 import { generateEventLines } from '../traffic.js';
 import { median, round2 } from './figures.js';
-import type { IngestMeasure, IngestTask } from './ingest/worker.js';
+import type { IngestMeasure } from './ingest/stopwatch.js';
+import type { IngestTask } from './ingest/worker.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
 export const description = 'Local log to table, beside the plain path: JSON.parse, check, JSON text inserted.';

@@ -1,5 +1,5 @@
 /**
- * An emitter of the cluster's fault rounds. `N` on standard input makes it record N calls; the id of each call that was
+ * An emitter of the cluster's fault rounds. `N` on standard input makes it record N calls, `N R` about R a second; the id of each call that was
  * recorded goes to standard output with a synchronous write, so that the parent knows it even when this process is
  * killed right after. A call that the full spool refuses is not acknowledged; it is tried again after a pause.
  */
@@ -34,18 +34,23 @@ function record(): string {
 
 writeSync(1, 'ready\n');
 for await (const line of createInterface({ input: process.stdin })) {
-  for (let left = Number(line); left > 0; ) {
+  const [count = 0, perSecond = 4_000] = line.split(' ').map(Number);
+  const startedAt = performance.now();
+  let done = 0;
+  while (done < count) {
+    const due = Math.min(count, 1 + Math.floor(((performance.now() - startedAt) / 1000) * perSecond));
     let refused = false;
-    for (let burst = 0; burst < 20 && left > 0 && !refused; burst++) {
+    let ids = '';
+    while (done < due && !refused) {
       try {
-        writeSync(1, `id ${record()}\n`);
-        left--;
+        ids += `id ${record()}\n`;
+        done++;
       } catch {
         refused = true;
-        writeSync(1, 'refused\n');
       }
     }
-    await setTimeout(refused ? 50 : 5);
+    if (ids !== '') writeSync(1, ids);
+    await setTimeout(refused ? 50 : 2);
   }
   writeSync(1, 'emitted\n');
 }

@@ -70,7 +70,16 @@ const partitions = 4;
 /** The least that the broker of the tests allows is 1,000; a frozen ingestor loses its partitions after this time. */
 const sessionTimeoutMs = 1_500;
 /** Room for about 300 calls, so that a burst against a dead gateway fills it. */
-const spoolBytes = 256 * 1024;
+const smallSpoolBytes = 256 * 1024;
+/** Many small inserts: the more of them, the more a fault can meet. */
+const manyInserts = { MCP_AUDITD_INGESTOR__MAX_ROWS: '200', MCP_AUDITD_INGESTOR__MAX_DELAY_MS: '50' };
+
+export interface ClusterShape {
+  readonly ingestors?: number;
+  /** Variables of the configuration, for the roles. */
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly spoolBytes?: number;
+}
 
 /** A process that is started again under the same name. */
 class Process {
@@ -167,7 +176,7 @@ export class Cluster {
   ingestors: Process[] = [];
   sql!: ClickHouseConnection;
 
-  static async start(): Promise<Cluster> {
+  static async start(options: ClusterShape = {}): Promise<Cluster> {
     const directory = mkdtempSync(join(tmpdir(), 'mcp-auditd-cluster-'));
     const [storePort, gatewayPort] = [await freePort(), await freePort()];
     const storeUrl = `http://127.0.0.1:${storePort}`;
@@ -176,7 +185,7 @@ export class Cluster {
     const topicPrefix = await makeTopics(broker.brokers, partitions);
     const cluster = new Cluster(directory, broker, proxy, topicPrefix, storeUrl, `http://127.0.0.1:${gatewayPort}`);
     try {
-      await cluster.startProcesses(storePort, gatewayPort);
+      await cluster.startProcesses(storePort, gatewayPort, options);
       return cluster;
     } catch (error) {
       await cluster.stop();
@@ -184,7 +193,8 @@ export class Cluster {
     }
   }
 
-  private async startProcesses(storePort: number, gatewayPort: number): Promise<void> {
+  private async startProcesses(storePort: number, gatewayPort: number, options: ClusterShape): Promise<void> {
+    const { ingestors = 2, settings = manyInserts, spoolBytes = smallSpoolBytes } = options;
     const { directory, broker, topicPrefix, proxy } = this;
     const script = (name: string) => join('test', 'fault', name);
     const storeWords = [join(directory, 'store'), String(storePort)];
@@ -193,26 +203,24 @@ export class Cluster {
       MCP_AUDITD_STREAM__KAFKA__BROKERS: broker.brokers.join(','),
       MCP_AUDITD_STREAM__KAFKA__TOPIC_PREFIX: topicPrefix,
       MCP_AUDITD_STREAM__KAFKA__PARTITIONS: String(partitions),
-      MCP_AUDITD_STREAM__KAFKA__SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
       MCP_AUDITD_STORE__CLICKHOUSE__URL: proxy.url,
       MCP_AUDITD_STORE__CLICKHOUSE__USERNAME: 'ingestor',
       MCP_AUDITD_STORE__CLICKHOUSE__PASSWORD: writeKey,
       MCP_AUDITD_STORE__CLICKHOUSE__DATABASE: 'default',
-      // Many small inserts: the more of them, the more a fault can meet.
-      MCP_AUDITD_INGESTOR__MAX_ROWS: '200',
-      MCP_AUDITD_INGESTOR__MAX_DELAY_MS: '50',
+      MCP_AUDITD_STREAM__KAFKA__SESSION_TIMEOUT_MS: String(sessionTimeoutMs),
+      ...settings,
     };
     const role = (name: string, words: readonly string[]) =>
       new Process(name, 'services/cli.ts', words, { ...environment, MCP_AUDITD_DATA: join(directory, name) }, (line) =>
         line.includes('http://127.0.0.1:'),
       );
     this.gateway = role('gateway', ['gateway', '--listen', `127.0.0.1:${gatewayPort}`]);
-    this.ingestors = ['a', 'b'].map((name) => role(`ingestor-${name}`, ['ingest', '--listen', '127.0.0.1:0']));
+    this.ingestors = [...'abcdefgh']
+      .slice(0, ingestors)
+      .map((name) => role(`ingestor-${name}`, ['ingest', '--listen', '127.0.0.1:0']));
     await this.store.start();
     this.sql = new ClickHouseConnection({ url: this.storeUrl, username: 'checker', password: writeKey });
-    // One after another: both would make the tables.
-    await this.ingestors[0]!.start();
-    await Promise.all([this.ingestors[1]!.start(), this.gateway.start()]);
+    await Promise.all([...this.ingestors.map((each) => each.start()), this.gateway.start()]);
     const key = readFileSync(join(directory, 'gateway', 'keys', 'emitter.key'), 'utf8').trim();
     this.emitter = new Process(
       'emitter',
@@ -229,12 +237,12 @@ export class Cluster {
   }
 
   /** Has calls recorded; resolves when all were, or when the emitter is gone. */
-  record(count: number): Promise<void> {
+  record(count: number, perSecond = 4_000): Promise<void> {
     const { child } = this.emitter;
     return new Promise((done) => {
       this.emitted = done;
       child?.once('exit', () => done());
-      child?.stdin?.write(`${count}\n`);
+      child?.stdin?.write(`${count} ${perSecond}\n`);
     });
   }
 
