@@ -4,8 +4,8 @@ import Table from 'cli-table3';
 import type { KafkaCompression } from '../../services/stream/kafka-codecs.js';
 import { startBroker } from '../kafka/broker.js';
 import { makeTopics } from '../kafka/topics.js';
+import { median } from './figures.js';
 import { fillTopic } from './kafka/fill.js';
-import { median } from './kafka-ingest.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
 export const description = "Bytes on the broker's disk and produce rate with zstd, beside none and gzip.";

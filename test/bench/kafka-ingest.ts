@@ -8,6 +8,7 @@ import Table from 'cli-table3';
 import { kafkaClient } from '../../services/stream/kafka.js';
 import { startBroker } from '../kafka/broker.js';
 import { makeTopics } from '../kafka/topics.js';
+import { median, round2 } from './figures.js';
 import type { IngestMeasure } from './ingest/stopwatch.js';
 import { type EndpointProcess, startEndpoint } from './kafka/endpoint.js';
 import { fillTopic } from './kafka/fill.js';
@@ -40,12 +41,6 @@ async function forgetGroups(brokers: string[]): Promise<void> {
   const { groups } = await admin.listGroups();
   if (groups.length > 0) await admin.deleteGroups(groups.map(({ groupId }) => groupId));
   await admin.disconnect();
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
 /** `--events` in each of `--rounds`, the first fifth of them as warm-up; the paths take turns. Medians count. */
@@ -130,8 +125,6 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     rmSync(directory, { recursive: true, force: true });
   }
 }
-
-const round2 = (value: number): number => Math.round(value * 100) / 100;
 
 /** Which files belong to which step. */
 const steps: readonly (readonly [string, RegExp])[] = [

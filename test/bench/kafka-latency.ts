@@ -20,7 +20,11 @@ interface Latency {
  * 10 ms and the time it takes) sees its offset; its call's beginning is its occurred_at, by the same clock.
  */
 async function measure(callsPerSecond: number, seconds: number): Promise<Latency> {
-  const cluster = await Cluster.start({ ingestors: 1, settings: {}, spoolBytes: 256 * 1024 ** 2 });
+  const cluster = await Cluster.start({
+    ingestors: 1,
+    settings: { MCP_AUDITD_STREAM__KAFKA__SESSION_TIMEOUT_MS: '10000' },
+    spoolBytes: 256 * 1024 ** 2,
+  });
   try {
     await cluster.record(1_000);
     await cluster.missing();
