@@ -1,16 +1,28 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { AuditdError } from './errors.js';
 
 /**
  * The data directory: what was given, else MCP_AUDITD_DATA, else `$XDG_STATE_HOME/mcp-auditd`, else
  * `~/.local/state/mcp-auditd`. Absolute; nothing is read or made. The XDG specification has a relative
- * XDG_STATE_HOME ignored.
+ * XDG_STATE_HOME ignored. Throws `data_directory_unknown` where there is none of these.
  */
 export function resolveDataDirectory(given?: string, environment: NodeJS.ProcessEnv = process.env): string {
   const named = given || environment.MCP_AUDITD_DATA;
   if (named) return resolve(named);
   const state = environment.XDG_STATE_HOME;
-  return join(state?.startsWith('/') ? state : join(homedir(), '.local', 'state'), 'mcp-auditd');
+  return join(state?.startsWith('/') ? state : join(home(), '.local', 'state'), 'mcp-auditd');
+}
+
+/** Throws where HOME is not set and the user has no entry in the system's list, as in many containers. */
+function home(): string {
+  try {
+    return homedir();
+  } catch (error) {
+    throw new AuditdError('data_directory_unknown', 'This user has no home directory to keep data in.', {
+      cause: error,
+    });
+  }
 }
 
 /** Paths inside a data directory that more than one room needs. */

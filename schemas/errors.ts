@@ -11,6 +11,10 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'The data directory was written by a newer mcp-auditd: run that version or a later one.',
   },
+  data_directory_unknown: {
+    retriable: false,
+    mend: 'Give a directory with --data or MCP_AUDITD_DATA.',
+  },
   record_too_large: {
     retriable: false,
     mend: 'Send smaller records; arguments and results can be cut with the limits of the emitter.',

@@ -4,8 +4,20 @@ import { Command, CommanderError } from 'commander';
 import { AuditdError } from '../schemas/errors.js';
 import { watchOutput } from './commands/output.js';
 
+/** How to mend what the system refuses; a user meets these where the data directory is. */
+const systemMends: Readonly<Record<string, string>> = {
+  EACCES: 'Mend its permissions, or give another directory with --data.',
+  EPERM: 'Mend its permissions, or give another directory with --data.',
+  EROFS: 'The file system is read-only: give another directory with --data.',
+  ENOSPC: 'Free disk space, or give another directory with --data.',
+  EDQUOT: 'Free disk space, or give another directory with --data.',
+  ENOTDIR: 'A part of this path is a file: give another directory with --data.',
+  EEXIST: 'A part of this path is a file: give another directory with --data.',
+};
+
 function tell(error: unknown): number {
-  const { message = String(error), mend, stack } = error as { message?: string; mend?: string; stack?: string };
+  const { message = String(error), code = '', stack } = error as NodeJS.ErrnoException;
+  const mend = (error as { mend?: string }).mend ?? systemMends[code];
   // Messages quote what others sent: nothing of it may steer the terminal.
   const safe = message.replace(/[^\P{Cc}\n\t]/gu, (each) => `\\x${each.charCodeAt(0).toString(16).padStart(2, '0')}`);
   process.stderr.write(`mcp-auditd: ${safe}\n${mend === undefined ? '' : `${mend}\n`}`);

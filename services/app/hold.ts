@@ -73,8 +73,13 @@ export function holdDataDirectory(data: string, version: string, now: number = D
   const own: Holder = { ...ownIdentity(), host: hostname(), version, started_at };
   const write = (holder: Holder): string => {
     const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
-    writeFileSync(temporary, `${JSON.stringify(holder)}\n`, { mode: 0o600, flag: 'wx', flush: true });
-    return temporary;
+    try {
+      writeFileSync(temporary, `${JSON.stringify(holder)}\n`, { mode: 0o600, flag: 'wx', flush: true });
+      return temporary;
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
   };
   for (let attempt = 1; ; attempt++) {
     const temporary = write(own);

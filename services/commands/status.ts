@@ -121,10 +121,7 @@ async function diskRows(disk: DiskState): Promise<[name: string, text: string][]
   const { store_bytes, stream_bytes, spool_bytes, free_bytes } = disk;
   return [
     ['disk', `store ${bytesText(store_bytes)}, stream ${bytesText(stream_bytes)}, ${bytesText(free_bytes)} free`],
-    [
-      'spools',
-      spools.length === 0 ? 'none: everything is delivered' : `${spools.length} with ${bytesText(spool_bytes)}`,
-    ],
+    ['spools', spools.length === 0 ? 'none wait for delivery' : `${spools.length} with ${bytesText(spool_bytes)}`],
     ...spools,
   ];
 }

@@ -12,6 +12,9 @@ interface UpOptions extends CommonOptions {
   readonly logLevel?: string;
 }
 
+/** Two signals within this time are one that came twice. */
+const secondSignalMs = 500;
+
 const stopping = `
 SIGTERM and SIGINT stop it in order: what was accepted is durable, what was read
 is stored. A second signal ends it at once, which loses nothing either.`;
@@ -79,14 +82,15 @@ async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
   });
   const [{ startApp }, { openLog }] = await Promise.all([import('../app.js'), import('../app/log.js')]);
   const log = openLog(configuration.log);
-  let ending = false;
+  let endingSinceMs: number | undefined;
   let signalled!: (signal: NodeJS.Signals) => void;
   const signal = new Promise<NodeJS.Signals>((resolve) => {
     signalled = resolve;
   });
   const onSignal = (name: NodeJS.Signals): void => {
-    if (ending) process.exit(name === 'SIGINT' ? 130 : 143);
-    ending = true;
+    endingSinceMs ??= Date.now();
+    // npm, timeout and others pass on a signal that the terminal sends to the whole group as well.
+    if (Date.now() - endingSinceMs > secondSignalMs) process.exit(name === 'SIGINT' ? 130 : 143);
     signalled(name);
   };
   process.on('SIGTERM', onSignal).on('SIGINT', onSignal);

@@ -149,6 +149,24 @@ export class Journal implements Source {
     this.#reportLosses();
   }
 
+  /**
+   * The event that tells of losses for which there was never a spool, when this process ends and there is still none;
+   * standard error is told as well. Undefined: nothing was lost, or the spool tells of it.
+   */
+  lastWord(): string | undefined {
+    this.commit();
+    if (this.#lostWithoutSpool.count === 0) return undefined;
+    if (this.#spool === undefined) this.#openSpool();
+    if (this.#spool !== undefined) {
+      this.#reportLosses();
+      return undefined;
+    }
+    const { count, first, last, reason } = this.#lostWithoutSpool;
+    complainOnce('losses', `${count} calls of ${this.#producerId} were not recorded`);
+    const loss = { lostCount: count, lostFirst: first, lostLast: last, lostReason: reason, lostAtMicros: nowMicros() };
+    return lossEvent(this.#producerId, this.#sequence + 1, loss);
+  }
+
   /** Tells processes elsewhere that this one lives. Never throws. */
   beat(): void {
     try {

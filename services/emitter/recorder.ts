@@ -3,6 +3,7 @@ import { Adopting } from './adopt.js';
 import { argumentsKey } from './arguments-hash.js';
 import { type BegunText, type CallBeginning, type CallEnd, CallText, type CommonFields } from './call-text.js';
 import { drawEventId, formatMicros, nowMicros } from './clock.js';
+import { complainOnce } from './complaints.js';
 import { Delivery, maxBatchBytes } from './delivery.js';
 import type { PlainFields } from './event-text.js';
 import { HttpSink } from './http-sink.js';
@@ -45,6 +46,8 @@ const defaultSegmentBytes = 8 * 1024 * 1024;
 const memoryLength = 4 * 1024 * 1024;
 /** Heartbeat for processes that can't see our pid; they take a spool for left behind after 15 missed ones. */
 const heartbeatMs = 20_000;
+/** How long the end of a process may be held up to tell of what it lost. */
+const lastWordTimeoutMs = 1_000;
 export const emitterVersion = '0.1.0';
 
 /**
@@ -63,7 +66,7 @@ export class Recorder {
 
   private constructor(options: RecorderOptions) {
     this.#options = options;
-    const data = resolveDataDirectory(options.data);
+    const data = dataDirectory(options.data);
     this.#text = new CallText(options, () => argumentsKey(dataPaths.argumentsKey(data)));
     this.#sink = options.sink ?? new HttpSink(data, options);
     const { maxBytes = defaultSpoolBytes, segmentBytes = defaultSegmentBytes } = options.spool ?? {};
@@ -169,10 +172,21 @@ export class Recorder {
     if (openRecorders.size === 0) process.off('beforeExit', closeRecorders);
     clearInterval(this.#heartbeat);
     await this.#adopting.close();
+    const lastWord = this.#journal.lastWord();
+    if (lastWord !== undefined) await this.#sendAlone(lastWord);
     await this.flush(this.#options.delivery?.closeTimeoutMs ?? 1000);
     await this.#delivery.close();
     this.#sink.close();
     this.#journal.close();
+  }
+
+  /** Past the spool, which has no room. Once: the process is about to end. */
+  async #sendAlone(event: string): Promise<void> {
+    const late = new AbortController();
+    // Also keeps the process from ending meanwhile, which the sink does not.
+    const timer = setTimeout(() => late.abort(), lastWordTimeoutMs);
+    await this.#sink.send([event], late.signal);
+    clearTimeout(timer);
   }
 }
 
@@ -187,4 +201,15 @@ function closeRecorders(): void {
 function producerName(name: string | undefined): string {
   const kept = (name ?? '').replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[.-]+/, '');
   return kept.slice(0, 64) || 'mcp-server';
+}
+
+/** A container's user may have no home. That is no reason to harm a server: its calls go on, counted as lost. */
+function dataDirectory(given: string | undefined): string {
+  try {
+    return resolveDataDirectory(given);
+  } catch (error) {
+    complainOnce('data directory', `${(error as Error).message} Set MCP_AUDITD_DATA.`);
+    // No file can be made below it.
+    return '/dev/null';
+  }
 }
