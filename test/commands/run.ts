@@ -13,6 +13,9 @@ const cli = [
   join(root, 'services', 'cli.ts'),
 ] as const;
 
+/** Rows usually appear within a second; a busy machine takes longer. */
+const untilTimeoutMs = 30_000;
+
 export interface Result {
   readonly code: number | null;
   readonly stdout: string;
@@ -29,8 +32,12 @@ export interface Running {
 /** A temporary data directory with the program on it. */
 export class Sandbox {
   readonly home = mkdtempSync(join(tmpdir(), 'mcp-auditd-commands-'));
-  readonly data = join(this.home, 'data');
+  readonly data: string;
   private readonly running = new Set<ChildProcess>();
+
+  constructor(data?: string) {
+    this.data = data ?? join(this.home, 'data');
+  }
 
   private start(words: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MCP_AUDITD_'));
@@ -107,7 +114,8 @@ export class Sandbox {
 
   /** Asks until the answer of the SQL is the expected text: rows appear within a second of being accepted. */
   async until(url: string, sql: string, expected: string): Promise<string> {
-    for (let last = ''; ; ) {
+    const deadline = Date.now() + untilTimeoutMs;
+    for (;;) {
       const response = await fetch(`${url}/v1/query`, {
         method: 'POST',
         headers: { authorization: `Bearer ${this.key('reader')}`, 'content-type': 'application/json' },
@@ -115,7 +123,7 @@ export class Sandbox {
       });
       const text = (await response.text()).trim();
       if (text === expected) return text;
-      if (text !== last) last = text;
+      if (Date.now() > deadline) throw new Error(`${sql} answers ${text}, not ${expected}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }

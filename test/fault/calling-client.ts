@@ -1,9 +1,8 @@
 /** A real client of a stdio server that `wrap` audits; the emitter's process is that of `wrap`. */
-import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
-import { callAll, callingOptions } from './calling.js';
+import { callAll, callingOptions, tell } from './calling.js';
 
 const script = (path: string): string[] => ['--import', 'tsx', join(import.meta.dirname, path)];
 const transport = new StdioClientTransport({
@@ -13,7 +12,7 @@ const transport = new StdioClientTransport({
 });
 const client = new Client({ name: 'fault-client', version: '1.0.0' });
 await client.connect(transport);
-writeSync(1, `emitter ${transport.pid}\n`);
+tell(`emitter ${transport.pid}`);
 let isCut = false;
 client.onclose = () => {
   isCut = true;

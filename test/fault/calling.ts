@@ -14,6 +14,19 @@ export function callingOptions(): CallingOptions {
   return { first, most, inFlight };
 }
 
+/** Writes a line to standard output before it returns; where the parent is slow to read, it waits. */
+export function tell(line: string): void {
+  for (;;) {
+    try {
+      writeSync(1, `${line}\n`);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
+}
+
 /**
  * The number of every call that was answered goes to standard output with a synchronous write, so that the parent
  * knows it even when this process is killed right after.
@@ -25,7 +38,7 @@ export async function callAll(client: Client, { first, most, inFlight }: Calling
       const n = next++;
       const result = await client.callTool({ name: 'echo', arguments: { n } });
       if (result.isError === true) throw new Error(`call ${n} failed: ${JSON.stringify(result)}`);
-      writeSync(1, `${n}\n`);
+      tell(String(n));
     }
   }
   await Promise.all(Array.from({ length: inFlight }, worker));
