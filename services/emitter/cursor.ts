@@ -3,8 +3,10 @@ import { crc32 } from 'node:zlib';
 
 /** What a spool's reader and writer must remember beside the frames. */
 export interface CursorState {
-  /** Index of the first frame that was not delivered. In an orphan it counts on over the events that were added. */
+  /** Index of the first frame that the spool's own process had not delivered. */
   nextIndex: number;
+  /** The same of those who adopted the spool; it counts on over the events that they add. */
+  adoptedIndex: number;
   /** Highest producer_sequence that was delivered. */
   lastSequence: number;
   /** Losses that no event in the spool tells of yet. */
@@ -25,6 +27,7 @@ const slotBytes = 512;
 export class Cursor {
   readonly state: CursorState = {
     nextIndex: 0,
+    adoptedIndex: 0,
     lastSequence: 0,
     lostCount: 0,
     lostFirst: 0,

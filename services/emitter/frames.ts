@@ -55,6 +55,7 @@ const maxKeptBytes = 4 * 1024 * 1024;
 /** Joins beginnings and ends, in the order of the spool. Of two equal beginnings the second one counts. */
 export class Assembler {
   readonly #readFrame: (index: number) => Buffer | undefined;
+  readonly #neededFrom: number;
   /** Calls that have begun, by number. */
   readonly #open = new Map<number, OpenCall>();
   #keptBytes = 0;
@@ -63,8 +64,10 @@ export class Assembler {
   /** Ends without a beginning: the beginning was in a damaged place. */
   unmatched = 0;
 
-  constructor(readFrame: (index: number) => Buffer | undefined) {
+  /** Of ends before `neededFrom`, which were delivered, the beginnings may have been deleted. */
+  constructor(readFrame: (index: number) => Buffer | undefined, neededFrom = 0) {
     this.#readFrame = readFrame;
+    this.#neededFrom = neededFrom;
   }
 
   /** Takes the next frame and returns the event that it completes. */
@@ -86,7 +89,7 @@ export class Assembler {
       const beginning = opened === undefined ? undefined : (opened.frame ?? this.#readFrame(opened.index));
       this.#forget(call);
       if (beginning === undefined) {
-        this.unmatched += 1;
+        if (index >= this.#neededFrom) this.unmatched += 1;
         return undefined;
       }
       return { bytes: Buffer.concat([textOf(beginning), frame.subarray(headEnd + 1)]), sequence };

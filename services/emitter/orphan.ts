@@ -30,14 +30,14 @@ export class OrphanedSpool implements Source {
     this.#owner = owner;
     this.#reader = SegmentReader.openForReading(directory);
     this.#cursor = openCursor(join(directory, 'cursor'));
-    this.#assembler = new Assembler((index) => this.#reader.read(index, 1).records[0]);
+    this.#assembler = new Assembler((index) => this.#reader.read(index, 1).records[0], this.#cursor.state.nextIndex);
     this.#nextRead = this.#reader.firstIndex;
   }
 
   next(maxBytes: number, maxLines: number): Batch {
     const lines: Buffer[] = [];
-    const { state } = this.#cursor;
-    let { lastSequence } = state;
+    const { nextIndex, adoptedIndex, lastSequence } = this.#cursor.state;
+    const wanted = Math.max(nextIndex, adoptedIndex);
     let bytes = 0;
     let isFull = false;
     const take = (line: Line): void => {
@@ -55,16 +55,14 @@ export class OrphanedSpool implements Source {
         if (line === undefined) continue;
         this.#isLossTold ||= this.#tellsOfLoss(line);
         // Delivered by whoever was here before.
-        if (index < state.nextIndex) continue;
-        take(line);
-        lastSequence = Math.max(lastSequence, line.sequence);
+        if (index >= wanted) take(line);
       }
       this.#assembler.settle();
     }
     const { nextIndex: end } = this.#reader;
     if (isFull) return { lines, nextIndex: this.#nextRead, lastSequence, isFull };
     this.#added ??= this.#addedEvents();
-    let nextAdded = Math.max(0, Math.max(state.nextIndex, this.#nextAdded) - end);
+    let nextAdded = Math.max(0, Math.max(wanted, this.#nextAdded) - end);
     while (nextAdded < this.#added.length && !isFull) {
       const line = this.#added[nextAdded++]!();
       if (line !== undefined) take(line);
@@ -74,15 +72,13 @@ export class OrphanedSpool implements Source {
   }
 
   delivered(batch: Batch): void {
-    const { state } = this.#cursor;
-    state.nextIndex = batch.nextIndex;
-    state.lastSequence = batch.lastSequence;
+    this.#cursor.state.adoptedIndex = batch.nextIndex;
     this.#cursor.write();
   }
 
   /** True once `next` has come to the end and everything was delivered. */
   get isDelivered(): boolean {
-    return this.#added !== undefined && this.#cursor.state.nextIndex >= this.#reader.nextIndex + this.#added.length;
+    return this.#added !== undefined && this.#cursor.state.adoptedIndex >= this.#reader.nextIndex + this.#added.length;
   }
 
   close(): void {
