@@ -62,7 +62,7 @@ export class OrphanedSpool implements Source {
     const { nextIndex: end } = this.#reader;
     if (isFull) return { lines, nextIndex: this.#nextRead, lastSequence, isFull };
     this.#added ??= this.#addedEvents();
-    let nextAdded = Math.max(0, Math.max(wanted, this.#nextAdded) - end);
+    let nextAdded = Math.max(0, Math.max(adoptedIndex, this.#nextAdded) - end);
     while (nextAdded < this.#added.length && !isFull) {
       const line = this.#added[nextAdded++]!();
       if (line !== undefined) take(line);
