@@ -40,6 +40,8 @@ export interface ClusterReport {
 export interface ClusterOptions {
   readonly seed: number;
   readonly rounds: number;
+  /** No further round begins after so many milliseconds. */
+  readonly timeMs?: number;
   /** Only these faults, by name. */
   readonly only?: readonly ClusterFault[];
   readonly progress?: (line: string) => void;
@@ -429,9 +431,10 @@ export async function runClusterFaults(options: ClusterOptions): Promise<Cluster
     gaps: 0,
     faults: {},
   };
+  const endsAt = Date.now() + (options.timeMs ?? Number.POSITIVE_INFINITY);
   const cluster = await Cluster.start();
   try {
-    for (let round = 1; round <= options.rounds; round++) {
+    for (let round = 1; round <= options.rounds && Date.now() < endsAt; round++) {
       const startedAt = Date.now();
       // A list that is named is gone through in order, so that a short run meets each.
       const first =

@@ -3,7 +3,8 @@
  * is `N rounds: L lost, D duplicated, G gaps`; the exit code is 0 only when all three are 0.
  *
  * With `--cluster`: the same on the form that runs on several machines, with kills, freezes and failures of every part;
- * with `--away SECONDS` besides, the store is away for so long while calls go on.
+ * with `--away SECONDS` besides, the store is away for so long while calls go on; with `--minutes M` no further round
+ * begins after that time.
  *
  * With `--detector`: SIGKILLs of a detecting process, whose alerts must be those of one that was never killed. The last
  * line is `N kills: M missing, U unexpected, D different`.
@@ -20,12 +21,13 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '100' },
     cluster: { type: 'boolean', default: false },
     away: { type: 'string' },
+    minutes: { type: 'string' },
     detector: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
-  console.log('npm run faults -- [--cluster [--away SECONDS] | --detector] [--seed S] [--rounds N]');
+  console.log('npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector] [--seed S] [--rounds N]');
   process.exit(0);
 }
 const seed = Number(values.seed);
@@ -41,7 +43,12 @@ if (values.cluster && values.away !== undefined) {
 }
 console.log(`seed ${seed}`);
 if (values.cluster) {
-  const { faults, ...report } = await runClusterFaults({ seed, rounds, progress: console.log });
+  const { faults, ...report } = await runClusterFaults({
+    seed,
+    rounds,
+    progress: console.log,
+    ...(values.minutes === undefined ? {} : { timeMs: Number(values.minutes) * 60_000 }),
+  });
   console.log(
     `faults: ${Object.entries(faults)
       .map(([name, count]) => `${name} ${count}`)
