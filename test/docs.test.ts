@@ -4,13 +4,14 @@
  * - `sh`: run in order, document by document, in a fresh home with a daemon running. `npx mcp-auditd up` and
  *   `npm …` are what the set-up of this test (or of CI) itself does and are not run again.
  * - `sql`: asked through `mcp-auditd query`.
- * - `ts`: checked by the compiler. `json`: parsed. `yaml`: checked as configuration by `mcp-auditd config check`.
+ * - `ts`: checked by the compiler. `json`: parsed.
+ * - `yaml`: rules by `rules test`, which checks them first; anything else as configuration by `config check`.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const root = resolve(import.meta.dirname, '..');
@@ -94,6 +95,9 @@ function run(command: string, args: readonly string[], place: string): void {
 /** Commands that this test's own set-up, or CI around it, has already run. */
 const runElsewhere = /^(npm (run|ci|test)\b|npx mcp-auditd up\s*$|docker compose\b)/;
 
+/** Keys at the top of a file of rules, ours or Sigma's; other YAML is configuration. */
+const ruleFile = /^(lists|macros|calendars|tune|detection):|^rules:\n +- /m;
+
 describe.each(documents)('%s', (document) => {
   const all = blocks(document);
 
@@ -107,9 +111,12 @@ describe.each(documents)('%s', (document) => {
       if (block.language === 'json') expect(JSON.parse(block.text)).toBeTypeOf('object');
       if (block.language === 'sql') run('mcp-auditd', ['query', block.text], block.place);
       if (block.language === 'yaml') {
-        const file = join(home, 'example.yaml');
+        // A block of rules may name the file that later commands use.
+        const file = join(home, /^# (\S+\.yaml)\n/.exec(block.text)?.[1] ?? 'example.yaml');
+        mkdirSync(dirname(file), { recursive: true });
         writeFileSync(file, block.text);
-        run('mcp-auditd', ['config', 'check', '--config', file], block.place);
+        if (!ruleFile.test(block.text)) run('mcp-auditd', ['config', 'check', '--config', file], block.place);
+        else run('mcp-auditd', ['rules', 'test', file], block.place);
       }
       if (block.language === 'sh') {
         const commands = block.text

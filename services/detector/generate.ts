@@ -2,11 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { packPage } from './pack-page.js';
 import { ruleJsonSchema, rulesReference } from './reference.js';
 
 export const generatedRuleFiles: ReadonlyMap<string, () => string> = new Map([
   ['schemas/rule.schema.json', () => `${JSON.stringify(ruleJsonSchema(), null, 2)}\n`],
   ['docs/rules-reference.md', rulesReference],
+  ['docs/rules-shipped.md', packPage],
 ]);
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
