@@ -1,8 +1,13 @@
 /**
  * The record of what a person decided about alerts, on the topic `responses`: a silence, an acknowledgement, a
- * resolution by hand, a delivery to be tried again, a throttle added or lifted. Of one `response_id` the highest revision counts.
+ * resolution by hand, a delivery to be tried again, a throttle added or lifted. Of one `response_id` the highest
+ * revision counts.
  */
-import type { ScopeField } from './throttle.js';
+import { z } from 'zod';
+import { parseMatcher } from './matcher.js';
+import { limitShape } from './rule.js';
+import { type ScopeField, scopeFields } from './throttle.js';
+import { parseTimeMicros } from './time.js';
 
 export const responseKinds = ['silence', 'acknowledge', 'resolve', 'retry', 'throttle', 'lift'] as const;
 export type ResponseKind = (typeof responseKinds)[number];
@@ -41,3 +46,60 @@ export interface Response {
   readonly tenant: string;
   readonly at: string;
 }
+
+const scopeField = z.enum(scopeFields as [ScopeField, ...ScopeField[]]);
+const text = (most: number) => z.string().max(most);
+const time = z
+  .string()
+  .refine((each) => !Number.isNaN(parseTimeMicros(each)), 'expected a time such as 2026-11-24T09:00:00Z');
+
+/** What `POST /v1/responses` takes: a response without what the gateway knows better (who vouches, tenant, time). */
+export const responseRequestSchema = z
+  .strictObject({
+    /** Of an earlier response, to change it. */
+    response_id: z.uuid().optional(),
+    revision: z.int().min(1).max(1_000_000).default(1),
+    kind: z.enum(responseKinds),
+    target: text(256).default(''),
+    matchers: z
+      .array(
+        text(1024).superRefine((each, context) => {
+          try {
+            parseMatcher(each);
+          } catch (error) {
+            context.addIssue({ code: 'custom', message: (error as Error).message });
+          }
+        }),
+      )
+      .max(64)
+      .default([]),
+    starts_at: time.optional(),
+    ends_at: time.optional(),
+    throttle: z
+      .strictObject({
+        scope: z.partialRecord(scopeField, z.string().min(1).max(256)).default({}),
+        each: z.array(scopeField).default([]),
+        ...limitShape,
+        dry_run: z.boolean().optional(),
+        override: z.boolean().optional(),
+      })
+      .optional(),
+    reason: text(2000).default(''),
+    author: text(256).default(''),
+  })
+  .superRefine((value, context) => {
+    const { kind, target, matchers, ends_at, throttle, response_id, revision } = value;
+    const refuse = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });
+    if (kind !== 'silence' && kind !== 'throttle' && target === '') refuse('target', `a ${kind} needs one`);
+    if (kind === 'silence' && matchers.length === 0) refuse('matchers', 'a silence needs at least one');
+    if ((kind === 'silence' || kind === 'throttle') && ends_at === undefined) refuse('ends_at', `a ${kind} has an end`);
+    if ((kind === 'throttle') !== (throttle !== undefined))
+      refuse('throttle', 'belongs to the kind throttle, and only there');
+    if (throttle !== undefined && throttle.override !== true) {
+      const { rate, delay, block } = throttle;
+      if (rate === undefined && delay === undefined && block !== true)
+        refuse('throttle', 'expected a rate, a delay or block: true');
+    }
+    if ((response_id === undefined) !== (revision === 1))
+      refuse('revision', 'a change names response_id and a revision above 1');
+  });

@@ -17,8 +17,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { AuditdError } from '../../schemas/errors.js';
 
-/** What a key allows: `emit` sends events to the gateway, `read` asks for them. */
-export type KeyRole = 'emit' | 'read';
+/** What a key allows: `emit` sends events to the gateway, `read` asks for them, `respond` says what people decided. */
+export const keyRoles = ['emit', 'read', 'respond'] as const;
+export type KeyRole = (typeof keyRoles)[number];
+
+/** The key of each role that this user's own emitters and commands find. */
+const ownKeys: Readonly<Record<KeyRole, string>> = { emit: 'emitter', read: 'reader', respond: 'responder' };
 
 /** A key as keys.json holds it. */
 export interface KeyEntry {
@@ -46,7 +50,7 @@ const keysFile = z
   .array(
     z.strictObject({
       name: nameText,
-      role: z.enum(['emit', 'read']),
+      role: z.enum(keyRoles),
       tenant: nameText,
       hash: z.string().regex(/^[0-9a-f]{64}$/, 'expected 64 hex digits (SHA-256)'),
       created_at: z.iso.datetime(),
@@ -58,7 +62,7 @@ const keysPath = (data: string): string => join(data, 'keys.json');
 
 /** Path of the plain text key that `ensureKeys` leaves for this user's emitters or commands. */
 export function keyFilePath(data: string, role: KeyRole): string {
-  return join(data, 'keys', role === 'emit' ? 'emitter.key' : 'reader.key');
+  return join(data, 'keys', `${ownKeys[role]}.key`);
 }
 
 function digest(key: string): Buffer {
@@ -193,7 +197,7 @@ function makeKey(name: string, role: KeyRole, tenant: string, now: number): { ke
 }
 
 /**
- * Makes keys/emitter.key and keys/reader.key and their entries (tenant `default`) where they are missing. Safe to call
+ * Makes keys/emitter.key, keys/reader.key and keys/responder.key and their entries (tenant `default`) where they are missing. Safe to call
  * at every start and from several processes. When keys.json was deleted, the key files that are left are entered anew.
  */
 export async function ensureKeys(data: string, now: number = Date.now()): Promise<void> {
@@ -201,9 +205,9 @@ export async function ensureKeys(data: string, now: number = Date.now()): Promis
     mkdirSync(join(data, 'keys'), { recursive: true, mode: 0o700 });
     const found = readEntries(keysPath(data));
     let entries = found ?? [];
-    for (const role of ['emit', 'read'] as const) {
+    for (const role of keyRoles) {
       const path = keyFilePath(data, role);
-      const name = role === 'emit' ? 'emitter' : 'reader';
+      const name = ownKeys[role];
       let existing: string | undefined;
       try {
         existing = readSecretFile(path);

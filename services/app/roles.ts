@@ -100,7 +100,7 @@ export const roles: readonly Role[] = [
     command: 'gateway',
     summary: 'takes events over HTTP and appends them to the stream, hands out throttle signals',
     reads: ['throttle'],
-    writes: ['calls'],
+    writes: ['calls', 'responses'],
     usesStore: false,
     start: async (context) => (await import('./roles/gateway.js')).start(context),
   },

@@ -23,7 +23,7 @@ export function addKeys(program: Command): void {
   addCommonOptions(keys.command('create'))
     .description('make a key and print it, once')
     .argument('<name>', 'name of the key; it stands on every record that it vouches for')
-    .requiredOption('--role <role>', 'emit (send events) or read (query, tail, status)')
+    .requiredOption('--role <role>', 'emit (send events), read (query, tail, status) or respond (throttles, silences)')
     .option('--tenant <tenant>', 'whose data it is (default: the tenant "default")', 'default')
     .addHelpText(
       'after',
@@ -31,11 +31,12 @@ export function addKeys(program: Command): void {
     )
     .action(async (name: string, options: CommonOptions & { role: string; tenant: string }) => {
       const { role, tenant } = options;
-      if (role !== 'emit' && role !== 'read')
-        throw new AuditdError('argument_invalid', `--role ${role}: expected emit or read.`);
+      const { createKey, keyRoles } = await import('../access/keys.js');
+      const known = keyRoles.find((each) => each === role);
+      if (known === undefined)
+        throw new AuditdError('argument_invalid', `--role ${role}: expected one of ${keyRoles.join(', ')}.`);
       const { data } = await loadConfiguration(options);
-      const { createKey } = await import('../access/keys.js');
-      const { key } = await createKey(data, { name, role, tenant });
+      const { key } = await createKey(data, { name, role: known, tenant });
       process.stdout.write(`${key}\n`);
       process.stderr.write('This is the only time it is shown.\n');
     });

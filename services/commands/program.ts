@@ -11,6 +11,7 @@ import { addQuery } from './query.js';
 import { addRules } from './rules/rules.js';
 import { addStatus } from './status.js';
 import { addTail } from './tail.js';
+import { addThrottles } from './throttles.js';
 import { addTopics } from './topics.js';
 import { addRoleCommands, addUp } from './up.js';
 import { addWrap } from './wrap.js';
@@ -38,6 +39,7 @@ use. wrap leaves with the code of the server that it runs.`,
     addQuery,
     addTail,
     addStatus,
+    addThrottles,
     addRules,
     addDead,
     addKeys,

@@ -21,6 +21,7 @@ import type { NewRecord, Stream } from '../stream/stream.js';
 import { ClientGone, readLines } from './body.js';
 import { defaultGatewayLimits, type GatewayLimits, RateLimiter, RetryLater } from './limits.js';
 import { gatewayMetrics } from './metrics.js';
+import { addResponseRoute } from './responses.js';
 import { ThrottleBoard } from './throttle-board.js';
 import { ThrottleRoutes } from './throttle-routes.js';
 
@@ -77,6 +78,7 @@ const actorPlace = callCheck.placeOf('actor_id');
 
 const statusOf: Partial<Record<ErrorCode, number>> = {
   body_invalid: 400,
+  request_invalid: 400,
   key_missing: 401,
   key_role_wrong: 403,
   body_too_slow: 408,
@@ -312,6 +314,9 @@ export function createGateway(options: GatewayOptions): {
       return sendError(reply, error);
     });
     throttles.add(app);
+    addResponseRoute(app, options.stream, options.clock ?? Date.now, (request) =>
+      authenticate(request, options.keys, 'respond'),
+    );
     app.addHook('preClose', async () => throttles.close());
   };
   return {

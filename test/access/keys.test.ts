@@ -48,7 +48,7 @@ test('later starts change nothing, and a revoked key stays revoked', async () =>
   expect(readFileSync(join(data, 'keys.json'), 'utf8')).toBe(before);
   await revokeKey(data, 'emitter');
   await ensureKeys(data);
-  expect(listKeys(data).map(({ name }) => name)).toEqual(['reader']);
+  expect(listKeys(data).map(({ name }) => name)).toEqual(['reader', 'responder']);
 });
 
 test('a kill between entry and key file, or a deleted keys.json, is mended at the next start', async () => {
@@ -59,7 +59,7 @@ test('a kill between entry and key file, or a deleted keys.json, is mended at th
   rmSync(join(data, 'keys.json'));
   await ensureKeys(data);
   expect(openKeys(data).find(readSecretFile(keyFilePath(data, 'emit')))?.name).toBe('emitter');
-  expect(listKeys(data)).toHaveLength(2);
+  expect(listKeys(data)).toHaveLength(3);
 });
 
 test('a wrong, cut or enormous key is nobody', async () => {

@@ -48,7 +48,7 @@ describe('with a daemon', () => {
     [['query', 'SELECT nothing_like_it FROM calls'], 1, 'nothing_like_it'],
     [['query'], 2, 'Expected one statement'],
     [['query', 'SELECT 1', '--param', 'novalue'], 2, 'expected NAME=VALUE'],
-    [['keys', 'create', 'x', '--role', 'admin'], 2, 'expected emit or read'],
+    [['keys', 'create', 'x', '--role', 'admin'], 2, 'expected one of emit, read, respond'],
     [['keys', 'revoke', 'nobody'], 1, 'nobody'],
     [['dead', 'show', 'first'], 2, 'expected PARTITION:OFFSET'],
     [['frobnicate'], 2, "unknown command 'frobnicate'"],
@@ -131,7 +131,7 @@ describe('with a daemon', () => {
     const made = await sandbox.run(['keys', 'create', 'web-1', '--role', 'read']);
     expect(made.stdout).toMatch(/^mca_read_\S{40,}\n$/);
     const listed = JSON.parse((await sandbox.run(['keys', 'list', '--json'])).stdout) as { name: string }[];
-    expect(listed.map((key) => key.name)).toEqual(['emitter', 'reader', 'web-1']);
+    expect(listed.map((key) => key.name)).toEqual(['emitter', 'reader', 'responder', 'web-1']);
     expect(JSON.stringify(listed)).not.toContain('hash');
     expect((await sandbox.run(['keys', 'revoke', 'web-1'])).stdout).toBe('revoked web-1\n');
   });

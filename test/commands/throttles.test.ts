@@ -1,0 +1,50 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Running, Sandbox } from './run.js';
+
+const sandbox = new Sandbox();
+let daemon: Running;
+beforeAll(async () => {
+  daemon = await sandbox.up();
+});
+afterAll(() => sandbox.dispose());
+
+const holding = (count: number): Promise<string> =>
+  sandbox.until(daemon.url, 'SELECT count() FROM throttles WHERE holds', String(count));
+
+test('add holds a caller back, list and show tell of it, lift ends it', async () => {
+  expect((await sandbox.run(['throttles', 'list'])).stdout).toBe('Nobody is held back.\n');
+  const words = ['throttles', 'add', '--actor', 'agent-7', '--rate', '100/m', '--burst', '5', '--ttl', '30m'];
+  const added = await sandbox.run([...words, '--reason', 'runaway loop', '--author', 'eve']);
+  expect(added).toMatchObject({ code: 0, stdout: expect.stringContaining('on record as') });
+  await holding(1);
+  const listed = await sandbox.run(['throttles', 'list']);
+  expect(listed.stdout).toMatch(/actor agent-7 +100\/m \(5 at once\) +until \S+ \S+ +eve +runaway loop/);
+  const { stdout } = await sandbox.run(['throttles', 'list', '--json']);
+  const { signal_id: id } = JSON.parse(stdout) as { signal_id: string };
+  expect((await sandbox.run(['throttles', 'lift', id.slice(0, 8), '--reason', 'mended'])).stdout).toBe(
+    `lifted ${id}\n`,
+  );
+  await holding(0);
+  const shown = await sandbox.run(['throttles', 'show', id]);
+  expect(shown.stdout).toMatch(/1 +active[^\n]*\n +2 +lifted/);
+});
+
+test('override stops everything at once', async () => {
+  const { stdout } = await sandbox.run(['throttles', 'override', '--ttl', '10m', '--reason', 'false alarm']);
+  expect(stdout).toMatch(/^nobody is held back until /);
+  await sandbox.until(daemon.url, "SELECT origin FROM throttles WHERE holds AND origin = 'override'", 'override');
+});
+
+test.each([
+  [['throttles', 'add', '--actor', 'a'], 2, 'Say how: --rate, --delay or --block.'],
+  [['throttles', 'add', '--rate', '1/s'], 2, 'Say who'],
+  [['throttles', 'add', '--actor', 'a', '--rate', '1/x'], 1, 'expected a rate such as 1/s'],
+  [['throttles', 'add', '--actor', 'a', '--block', '--ttl', '25h'], 2, 'expected a duration up to 24h'],
+  [['throttles', 'add', '--each', 'actors', '--block'], 2, 'expected one of actor, session'],
+  [['throttles', 'lift', 'zz'], 2, 'expected at least 4 hex digits'],
+  [['throttles', 'lift', 'ffffffffffff'], 2, 'There is no such signal'],
+])('%j is refused with %i and the reason', async (words, code, message) => {
+  const result = await sandbox.run(words);
+  expect(result.stderr).toContain(message);
+  expect(result.code).toBe(code);
+});
