@@ -28,21 +28,26 @@ interface Run extends Style {
 const plain: Style = { color: '#d8dee9', isBold: false, isDim: false };
 const colors: Readonly<Record<number, string>> = { 31: '#ff7b72', 32: '#7ee787', 33: '#f2cc60', 36: '#79c0ff' };
 
-/** The runs of one style in a line with ANSI escapes (SGR, which is all that the program writes). */
-function runsOf(line: string): Run[] {
-  const runs: Run[] = [];
+/**
+ * The runs of one style in each line with ANSI escapes (SGR, which is all that the program writes). They are cut where
+ * columns are, so that each begins in its place whatever the font's width is.
+ */
+function runsOf(lines: readonly string[]): Run[][] {
   let style = plain;
-  let column = 0;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that begins a sequence
-  for (const part of line.split(/(\u001b\[[\d;]*m)/)) {
-    if (part.startsWith('\u001b')) {
-      for (const code of part.slice(2, -1).split(';').map(Number)) style = styled(style, code);
-    } else if (part !== '') {
-      runs.push({ text: part, column, ...style });
+  return lines.map((line) => {
+    const runs: Run[] = [];
+    let column = 0;
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that begins a sequence
+    for (const part of line.split(/(\u001b\[[\d;]*m| {2,})/)) {
+      if (part.startsWith('\u001b')) {
+        for (const code of part.slice(2, -1).split(';').map(Number)) style = styled(style, code);
+        continue;
+      }
+      if (part.trim() !== '') runs.push({ text: part, column, ...style });
       column += [...part].length;
     }
-  }
-  return runs;
+    return runs;
+  });
 }
 
 function styled(style: Style, code: number): Style {
@@ -61,16 +66,14 @@ function escaped(text: string): string {
 function svgOf(lines: readonly string[]): string {
   const width = columns * characterWidth + 2 * padding;
   const height = barHeight + lines.length * lineHeight + 2 * padding;
-  const texts = lines.flatMap((line, index) =>
-    runsOf(line)
-      .filter(({ text }) => text.trim() !== '')
-      .map(({ text, column, color, isBold, isDim }) => {
-        const x = padding + column * characterWidth;
-        const y = barHeight + padding + index * lineHeight + 12;
-        const style = `fill="${color}"${isBold ? ' font-weight="bold"' : ''}${isDim ? ' opacity="0.6"' : ''}`;
-        const length = [...text].length * characterWidth;
-        return `<text x="${x}" y="${y}" textLength="${length}" ${style}>${escaped(text)}</text>`;
-      }),
+  const texts = runsOf(lines).flatMap((runs, index) =>
+    runs.map(({ text, column, color, isBold, isDim }) => {
+      const x = padding + column * characterWidth;
+      const y = barHeight + padding + index * lineHeight + 12;
+      const style = `fill="${color}"${isBold ? ' font-weight="bold"' : ''}${isDim ? ' opacity="0.6"' : ''}`;
+      const length = [...text].length * characterWidth;
+      return `<text x="${x}" y="${y}" textLength="${length}" ${style}>${escaped(text)}</text>`;
+    }),
   );
   const dots = ['#ff5f57', '#febc2e', '#28c840'].map(
     (color, index) => `<circle cx="${padding + index * 18}" cy="${barHeight / 2 + 4}" r="5.5" fill="${color}"/>`,
@@ -97,7 +100,7 @@ function between(lines: readonly string[], from: RegExp, to: RegExp): string[] {
 const demo = `stty cols ${columns} rows 60; exec '${process.execPath}' '${join(root, 'dist', 'services', 'cli.js')}' demo`;
 const output = execFileSync('script', ['-qec', demo, '/dev/null'], {
   encoding: 'utf8',
-  env: { ...process.env, TERM: 'xterm-256color', NO_COLOR: '', FORCE_COLOR: '1' },
+  env: { PATH: process.env.PATH, HOME: process.env.HOME, TERM: 'xterm-256color', LANG: 'C.UTF-8' },
   stdio: ['ignore', 'pipe', 'inherit'],
 });
 const lines = output.trimEnd().replaceAll('\r\n', '\n').split('\n');
