@@ -55,6 +55,7 @@ export function parseConfiguration(sources: ConfigurationSources): Configuration
     setAt(tree, path.split('.'), value);
     places.set(path, `--${path.replaceAll('.', '-')}`);
   }
+  nameChannelFiles(tree, dirname(sources.file?.path ?? '.'));
   const result = configurationSchema.safeParse(tree);
   if (result.success && problems.length === 0) return result.data;
   for (const issue of result.error?.issues ?? []) {
@@ -62,6 +63,17 @@ export function parseConfiguration(sources: ConfigurationSources): Configuration
     if (!unread.has(issue.path.join('.'))) describeIssue(issue, problems, places, placeOf);
   }
   throw new AuditdError('configuration_invalid', problems.join('\n'));
+}
+
+/** File names in the sections of channels are seen from where the YAML file lies. */
+function nameChannelFiles(tree: Tree, directory: string): void {
+  const channels = valueAt(tree, ['notifier', 'channels']);
+  if (typeof channels !== 'object' || channels === null) return;
+  for (const channel of Object.values(channels)) {
+    if (typeof channel !== 'object' || channel === null) continue;
+    for (const [name, value] of Object.entries(channel as Tree))
+      if (name.endsWith('_file') && typeof value === 'string') (channel as Tree)[name] = resolve(directory, value);
+  }
 }
 
 type PlaceOf = (path: readonly string[], what: 'key' | 'value') => string;

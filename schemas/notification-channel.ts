@@ -39,7 +39,7 @@ export const channelKeys = {
   groups_per_minute: z
     .int()
     .min(1)
-    .default(20)
+    .default(10)
     .describe('Conversations that may open in a minute; further alerts join one that counts them by rule.'),
   fallback: z.string().optional().describe('Channel to use instead when this one refuses or stays away.'),
   fallback_after: durationText().default('5m').describe('How long a failing delivery waits for its own channel.'),

@@ -14,7 +14,6 @@ import { slackSection } from './notification-slack.js';
 import { webhookSection } from './notification-webhook.js';
 
 const channelSection = z.discriminatedUnion('type', [slackSection, emailSection, webhookSection]);
-export type ChannelSection = z.infer<typeof channelSection>;
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/, 'expected letters, digits and . _ - only');
 

@@ -4,7 +4,9 @@
  * revision counts.
  */
 import { z } from 'zod';
+import { type Field, type Fields, positionFields } from './field.js';
 import { parseMatcher } from './matcher.js';
+import { jsonTopic } from './record-topic.js';
 import { limitShape } from './rule.js';
 import { type ScopeField, scopeFields } from './throttle.js';
 import { parseTimeMicros } from './time.js';
@@ -103,3 +105,23 @@ export const responseRequestSchema = z
     if ((response_id === undefined) !== (revision === 1))
       refuse('revision', 'a change names response_id and a revision above 1');
   });
+
+export const responseFields = {
+  response_id: { kind: 'text', required: true, maxBytes: 64, description: 'What was decided; a silence keeps its id.' },
+  revision: { kind: 'size', required: true, description: 'Counts the records of one response from 1.' },
+  kind: { kind: 'choice', required: true, values: responseKinds, description: 'What was decided.' },
+  target: { kind: 'text', maxBytes: 1_024, description: 'The alert, delivery or signal it is about.' },
+  matchers: { kind: 'list', description: 'Of a silence: which alerts it hides.' },
+  starts_at: { kind: 'time_micros', description: 'Of a silence: from when on.' },
+  ends_at: { kind: 'time_micros', description: 'Of a silence or throttle: until when.' },
+  throttle: { kind: 'body', description: 'JSON, of a throttle: who is held back and how.' },
+  reason: { kind: 'text', maxBytes: 8_192, description: 'Why.' },
+  author: { kind: 'text', maxBytes: 1_024, description: 'Who, as they say.' },
+  author_key: { kind: 'name', description: 'Key that vouched for the author.' },
+  tenant: { kind: 'name', description: 'Tenant of that key.' },
+  at: { kind: 'time_micros', required: true, description: 'When.' },
+  attributes: { kind: 'map', description: 'Fields of a record that this program does not know.' },
+  ...positionFields,
+} as const satisfies Fields & Record<keyof Response, Field>;
+
+export const responsesTopic = jsonTopic(responseFields, ['response_id', 'revision']);

@@ -1,14 +1,18 @@
 import { alertsTopic } from './alert.js';
 import { deadTopic } from './dead.js';
+import { deliveriesTopic } from './delivery.js';
 import { eventFields } from './event.js';
 import type { Fields } from './field.js';
 import type { RecordTopic } from './record-topic.js';
+import { responsesTopic } from './response.js';
 import { throttleTopic } from './throttle-topic.js';
 
 /** Topics whose records are stored as they are, each in the table of its name. Calls have a way of their own. */
 export const recordTopics = {
   alerts: alertsTopic,
   dead: deadTopic,
+  deliveries: deliveriesTopic,
+  responses: responsesTopic,
   throttle: throttleTopic,
 } as const satisfies Record<string, RecordTopic>;
 

@@ -86,6 +86,17 @@ export const roles: readonly Role[] = [
     start: async (context) => (await import('./roles/throttler.js')).start(context),
   },
   {
+    name: 'notifier',
+    command: 'notify',
+    summary: 'from alerts to people: Slack, e-mail, webhooks',
+    reads: ['deliveries'],
+    follows: ['alerts', 'responses'],
+    writes: ['deliveries', 'responses', 'alerts'],
+    group: 'notifier',
+    usesStore: false,
+    start: async (context) => (await import('./roles/notifier.js')).start(context),
+  },
+  {
     name: 'detector',
     command: 'detect',
     summary: 'from calls to alerts, by rules',

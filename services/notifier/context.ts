@@ -1,8 +1,9 @@
 /** What the store knows around an alert: the rate before it, and whether its actor was verified. */
 import type { Alert } from '../../schemas/alert.js';
 import { eventFields } from '../../schemas/event.js';
-import type { QueryLimits, Store } from '../store/store.js';
+import type { QueryLimits } from '../store/store.js';
 import type { Context } from './render/view.js';
+import type { OpenStore } from './settings.js';
 import { milliseconds } from './world.js';
 
 /** Thirty spans, so that a picture fits a phone: half a minute each for a short episode, up to an hour for a long one. */
@@ -27,11 +28,11 @@ function isColumn(name: string): boolean {
  */
 export async function contextOf(
   alert: Alert,
-  store: Store | undefined,
+  openStore: OpenStore | undefined,
   waitMs: number,
   failed: (error: unknown) => void,
 ): Promise<Context> {
-  if (store === undefined || waitMs === 0) return {};
+  if (openStore === undefined || waitMs === 0) return {};
   const late = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const waited = new Promise<Context>((resolve) => {
@@ -40,7 +41,7 @@ export async function contextOf(
       resolve({});
     }, waitMs);
   });
-  const asked = ask(alert, store, late.signal).catch((error: unknown): Context => {
+  const asked = ask(alert, openStore, late.signal).catch((error: unknown): Context => {
     if (!late.signal.aborted) failed(error);
     return {};
   });
@@ -49,7 +50,9 @@ export async function contextOf(
   return context;
 }
 
-async function ask(alert: Alert, store: Store, signal: AbortSignal): Promise<Context> {
+async function ask(alert: Alert, openStore: OpenStore, signal: AbortSignal): Promise<Context> {
+  const store = await openStore();
+  if (signal.aborted) return {};
   const endMs = milliseconds(alert.last_at);
   const lastedMs = endMs - milliseconds(alert.started_at);
   const spanMs = spanChoicesMs.find((each) => each * (spans - 5) >= lastedMs) ?? 3_600_000;

@@ -1,9 +1,10 @@
 /** What a digest says: volume, who and what, alerts and how fast they were taken on, noisy rules, gaps of the record. */
 import type { Delivery } from '../../schemas/delivery.js';
 import { type DigestSection, durationMs, type NotifierSection } from '../../schemas/notification.js';
-import type { QueryLimits, Store } from '../store/store.js';
+import type { QueryLimits } from '../store/store.js';
 import { plain } from './render/text.js';
 import type { Table, View } from './render/view.js';
+import type { OpenStore } from './settings.js';
 import { milliseconds } from './world.js';
 
 const limits: QueryLimits = { timeMs: 30_000, memoryBytes: 1024 ** 3, resultRows: 1_000, resultBytes: 1024 * 1024 };
@@ -18,7 +19,7 @@ type Ask = (sql: string) => Promise<Row[]>;
 export async function digestView(
   delivery: Delivery,
   section: NotifierSection,
-  store: Store | undefined,
+  openStore: OpenStore | undefined,
   failed: (error: unknown) => void,
 ): Promise<View> {
   const name = delivery.group.digest ?? '';
@@ -33,7 +34,8 @@ export async function digestView(
     tenant: digest?.tenant ?? '',
   };
   const ask: Ask = async (sql) => {
-    if (store === undefined) return [];
+    if (openStore === undefined) return [];
+    const store = await openStore();
     let text = '';
     const decoder = new TextDecoder();
     for await (const chunk of store.query(sql, { format: 'JSONEachRow', parameters, limits }))

@@ -1,5 +1,6 @@
 /** Follows a topic through faults of the stream: a consumer that ended with an error is followed by a new one. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { ConsumerProgress } from '../stream/progress.js';
 import type { Consumer, ConsumerOptions, RecordBatch, Stream, StreamRecord, Topic } from '../stream/stream.js';
 
 const firstPauseMs = 100;
@@ -48,6 +49,7 @@ export async function readAll(
   topic: Topic,
   taken: (records: readonly StreamRecord[]) => void,
   failed: (error: unknown, what: string) => void,
+  progress?: ConsumerProgress,
 ): Promise<Following> {
   const ends = new Map((await stream.partitions(topic)).map((each) => [each.partition, each]));
   const next = new Map<number, number>();
@@ -67,11 +69,15 @@ export async function readAll(
     stream,
     {
       topic,
-      assigned: async (partitions) => new Map(partitions.map((partition) => [partition, next.get(partition) ?? 0])),
+      assigned: async (partitions) => {
+        for (const partition of partitions) progress?.assigned(partition, next.get(partition));
+        return new Map(partitions.map((partition) => [partition, next.get(partition) ?? 0]));
+      },
       revoked: async () => undefined,
       batch: async (batch: RecordBatch) => {
         taken(batch.records);
         next.set(batch.partition, batch.nextOffset);
+        progress?.reached(batch.partition, batch.nextOffset);
         check();
       },
     },

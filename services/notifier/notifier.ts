@@ -8,8 +8,8 @@ import { randomBytes } from 'node:crypto';
 import type { Registry } from 'prom-client';
 import type { Delivery } from '../../schemas/delivery.js';
 import type { NotifierSection } from '../../schemas/notification.js';
-import type { Store } from '../store/store.js';
 import { partitionOfKey } from '../stream/partitioner.js';
+import { ConsumerProgress, type Health, worstHealth } from '../stream/progress.js';
 import type { RecordBatch, Stream, StreamRecord } from '../stream/stream.js';
 import type { Channel } from './channel.js';
 import { makeChannel } from './channels.js';
@@ -22,7 +22,7 @@ import { Planner, type Ready } from './planner.js';
 import { parseAlert, parseDelivery, parseResponse } from './records.js';
 import type { SecretSources } from './secrets.js';
 import { Sender } from './sender.js';
-import { readSettings } from './settings.js';
+import { type OpenStore, readSettings } from './settings.js';
 import { deliver } from './stages/deliver.js';
 import { record } from './stages/record.js';
 import { render } from './stages/render.js';
@@ -30,7 +30,7 @@ import { render } from './stages/render.js';
 export interface NotifierOptions {
   readonly stream: Stream;
   /** For pictures and digests; without one messages have no picture. */
-  readonly store?: Store;
+  readonly store?: OpenStore;
   readonly section: NotifierSection;
   readonly secrets: SecretSources;
   readonly metrics: Registry;
@@ -51,6 +51,7 @@ export interface NotifierStatus {
 }
 
 export interface Notifier {
+  health(): Health;
   status(): NotifierStatus;
   /** Finishes the attempts under way and stops. Idempotent. */
   close(): Promise<void>;
@@ -94,6 +95,7 @@ class RunningNotifier implements Notifier {
   private keepTimer: NodeJS.Timeout | undefined;
   private digests: DigestSchedule | undefined;
   private closing: Promise<void> | undefined;
+  private readonly progress: readonly ConsumerProgress[];
 
   constructor(private readonly options: NotifierOptions) {
     const { section, secrets, metrics, shared, clock = Date.now } = options;
@@ -110,12 +112,20 @@ class RunningNotifier implements Notifier {
     this.longestAttemptMs = longest;
     this.takeoverMs = shared ? 2 * longest : 0;
     this.planner = new Planner(readSettings(section), this.owner, this.takeoverMs);
+    this.progress = (['alerts', 'deliveries'] as const).map(
+      (topic) => new ConsumerProgress({ stream: options.stream, topic, clock }),
+    );
   }
 
   async start(): Promise<void> {
     if (this.senders.size === 0) return;
     const { stream } = this.options;
-    const failed = (error: unknown, what: string): void => this.fault(error, what);
+    const [alertsProgress, deliveriesProgress] = this.progress as [ConsumerProgress, ConsumerProgress];
+    for (const each of this.progress) each.start();
+    const failed = (error: unknown, what: string): void => {
+      for (const each of this.progress) each.failed(what);
+      this.fault(error, what);
+    };
     const responses: StreamRecord[] = [];
     let next = 0;
     const respondUntil = (ms: number): void => {
@@ -150,6 +160,7 @@ class RunningNotifier implements Notifier {
           this.tick();
         },
         failed,
+        alertsProgress,
       ),
     );
     respondUntil(Number.POSITIVE_INFINITY);
@@ -164,9 +175,18 @@ class RunningNotifier implements Notifier {
         {
           topic: 'deliveries',
           group,
-          assigned: (partitions) => this.assigned(partitions),
-          revoked: async (partitions) => this.revoked(partitions),
-          batch: (batch) => this.taken(batch),
+          assigned: async (partitions) => {
+            for (const partition of partitions) deliveriesProgress.assigned(partition, 0);
+            return this.assigned(partitions);
+          },
+          revoked: async (partitions) => {
+            for (const partition of partitions) deliveriesProgress.revoked(partition);
+            this.revoked(partitions);
+          },
+          batch: async (batch) => {
+            this.taken(batch);
+            deliveriesProgress.reached(batch.partition, batch.nextOffset);
+          },
         },
         failed,
       ),
@@ -183,6 +203,10 @@ class RunningNotifier implements Notifier {
     return { channels, alerts: this.planner.world.alerts.size, silences: this.planner.world.silences.size };
   }
 
+  health(): Health {
+    return worstHealth(this.progress.map((each) => each.health()));
+  }
+
   close(): Promise<void> {
     this.closing ??= this.stop();
     return this.closing;
@@ -191,6 +215,7 @@ class RunningNotifier implements Notifier {
   private async stop(): Promise<void> {
     clearTimeout(this.timer);
     clearInterval(this.keepTimer);
+    for (const each of this.progress) each.stop();
     await this.digests?.stop();
     await Promise.all([...this.senders.values()].map((sender) => sender.stop()));
     this.stopping.abort();
@@ -232,7 +257,7 @@ class RunningNotifier implements Notifier {
     }
   }
 
-  private async taken(batch: RecordBatch): Promise<void> {
+  private taken(batch: RecordBatch): void {
     const reading = this.readingBack.get(batch.partition);
     for (const each of batch.records) {
       const delivery = parseDelivery(each.value);

@@ -38,6 +38,8 @@ export interface Leaving {
 
 /** Ids in a record; a message names ten and counts the rest. */
 const mostIds = 1_000;
+/** Alerts of one delivery: 20,000 of 50 bytes are 1 MB of its record. What is beyond is the next delivery's. */
+const mostTold = 20_000;
 /** Records of lanes that live longer are written again, so that no retention takes them away. */
 const keptAfterMs = 86_400_000;
 /** Retries by hand that are remembered for channels that are taken over later. */
@@ -254,9 +256,9 @@ export class Planner {
   /** What a delivery tells, as its records say it. */
   private content(flush: Flush): Pick<Delivery, 'reason' | 'telling' | 'alert_ids' | 'level'> {
     const telling: Record<string, Told> = {};
-    const about = flush.alerts.filter(
-      (current) => flush.reason === 'repeat' || flush.changes.has(current.alert.alert_id),
-    );
+    const about = flush.alerts
+      .filter((current) => flush.reason === 'repeat' || flush.changes.has(current.alert.alert_id))
+      .slice(0, mostTold);
     for (const current of about) {
       const over = this.world.isOver(current);
       const acknowledged = this.world.isAcknowledged(current);

@@ -2,6 +2,10 @@
 import type { Calendar } from '../../schemas/calendar.js';
 import { type Matcher, parseMatcher } from '../../schemas/matcher.js';
 import { calendarsOf, durationMs, type NotifierSection, type RouteSection } from '../../schemas/notification.js';
+import type { Store } from '../store/store.js';
+
+/** The store, where there is one; it may not answer yet, and nothing that is sent waits for it for long. */
+export type OpenStore = () => Promise<Store>;
 
 /** When and how alerts of one route are told. */
 export interface Timing {

@@ -64,11 +64,12 @@ export class World {
   isOver({ alert, lastMs }: CurrentAlert, atMs: number = Number.POSITIVE_INFINITY): boolean {
     if (alert.state === 'resolved' && lastMs <= atMs) return true;
     const closed = this.resolutions.get(alert.alert_id);
-    return closed !== undefined && milliseconds(closed.at) <= atMs;
+    return closed !== undefined && concerns(closed, alert) && milliseconds(closed.at) <= atMs;
   }
 
   isAcknowledged({ alert }: CurrentAlert): boolean {
-    return this.acknowledgements.has(alert.alert_id);
+    const taken = this.acknowledgements.get(alert.alert_id);
+    return taken !== undefined && concerns(taken, alert);
   }
 
   /** Brings the look-up of inhibitors up to date with an alert. Tells whether something may have become visible. */
@@ -124,6 +125,7 @@ export class World {
     }
     // A silence without matchers would hide everything; nobody can write one.
     if (matchers.length === 0) return;
+    if (!isOperator(response)) matchers.push(parseMatcher(`tenant=${response.tenant}`));
     const startsMs = milliseconds(response.starts_at ?? response.at);
     const endsMs = milliseconds(response.ends_at ?? response.at);
     this.silences.set(response.response_id, { response, matchers, startsMs, endsMs });
@@ -143,6 +145,15 @@ export class World {
   forgetEnded(beforeMs: number): void {
     for (const [id, silence] of this.silences) if (silence.endsMs < beforeMs) this.silences.delete(id);
   }
+}
+
+/** Whoever belongs to a tenant decides about its alerts only. */
+function isOperator({ tenant }: Response): boolean {
+  return tenant === '' || tenant === 'default';
+}
+
+function concerns(response: Response, alert: Alert): boolean {
+  return isOperator(response) || response.tenant === alert.tenant;
 }
 
 function inhibitionKey(at: number, equal: readonly string[], labels: Labels): string {
