@@ -111,6 +111,11 @@ export class Calendar {
           'holidays',
         );
       }
+      if (region !== undefined && !Object.hasOwn(source.getRegions(country, state as string) ?? {}, region))
+        throw new CalendarError(
+          `holidays of "${code}" are not known; ${country}-${state} has no region ${region}`,
+          'holidays',
+        );
       if (region !== undefined) source.init(country, state as string, region);
       else if (state !== undefined) source.init(country, state);
       else source.init(country);
