@@ -73,6 +73,35 @@ function expand(value: Located, context: DetectionContext): Scalar[] | undefined
   return values;
 }
 
+/** Sigma's `expand`: every `%name%` of a value as each value of the list of that name. */
+function expandPlaceholders(located: Located, context: DetectionContext): Scalar[] | undefined {
+  const values = expand(located, context);
+  if (values === undefined) return undefined;
+  let filled: string[] = [];
+  for (const value of values) {
+    let texts = [''];
+    // Text and names in turn.
+    for (const [index, part] of String(value ?? '')
+      .split(/%([A-Za-z_][\w-]*)%/)
+      .entries()) {
+      const list = index % 2 === 1 ? context.lists.get(part) : [part];
+      if (list === undefined) {
+        const near = nearestName(part, [...context.lists.keys()]);
+        const hint = near === undefined ? `Define it under "lists" in a file of rules.` : `Did you mean "%${near}%"?`;
+        context.problem(located.place, `there is no list "${part}" for the placeholder "%${part}%". ${hint}`);
+        return undefined;
+      }
+      if (texts.length * list.length > mostValues) {
+        context.problem(located.place, `the placeholders stand for more than ${mostValues} values`);
+        return undefined;
+      }
+      texts = texts.flatMap((text) => list.map((each) => `${text}${each ?? ''}`));
+    }
+    filled = filled.concat(texts);
+  }
+  return filled;
+}
+
 /** Each keyword somewhere in the text of an event: one of them, or all. */
 function keywordCondition(keywords: readonly Scalar[], all: boolean): Expression {
   const somewhere = (keyword: Scalar): Expression => ({
@@ -122,7 +151,7 @@ export function selection(located: Located, context: DetectionContext): Expressi
       continue;
     }
     const field = fieldOf(name, entry.keyPlace, context);
-    const values = expand(entry.value, context);
+    const values = written.includes('expand') ? expandPlaceholders(entry.value, context) : expand(entry.value, context);
     if (field === undefined || values === undefined) continue;
     try {
       const reference = (other: string): FieldReference => {

@@ -32,6 +32,7 @@ export const modifierMeanings = {
   windash: 'A dash before a word stands for -, /, –, — and ―.',
   fieldref: 'The value is the name of another field, whose content is compared.',
   cased: 'Upper and lower case differ.',
+  expand: '%name% in the value stands for each value of the list of that name.',
   in: 'Nothing but a word: a list is one of its values anyway.',
 } as const;
 const known = Object.keys(modifierMeanings) as Modifier[];

@@ -70,6 +70,24 @@ describe('modifiers that pySigma has not', () => {
   ] as const)('%j over %j', (selection, event, expected) => expect(matches(selection, event)).toBe(expected));
 });
 
+test('placeholders stand for the values of lists', () => {
+  const rule = {
+    title: 'T',
+    logsource: { product: 'mcp' },
+    detection: { sel: { 'actor_id|expand': 'x-%who%@%where%' }, condition: 'sel' },
+  };
+  const { set, problems } = compileRules([
+    { path: 'own.yml', text: 'lists: {who: [ann, bob], where: [here]}', layer: 1 },
+    { path: 'sigma.yml', text: stringify(rule), layer: 1 },
+  ]);
+  expect(problems).toEqual([]);
+  const events = ['x-ann@here', 'x-bob@here', 'ann', '%who%'].map((actor_id) => ({
+    occurred_at: '2026-01-05T09:00:00Z',
+    actor_id,
+  }));
+  expect(alerts(set, events)).toHaveLength(2);
+});
+
 describe('log sources', () => {
   const rule = (logsource: object, selection: object): string =>
     stringify({ title: 'T', logsource, detection: { sel: selection, condition: 'sel' } });
