@@ -137,7 +137,10 @@ describe.each(documents)('%s', (document) => {
               compilerOptions: {
                 rootDir: '../..',
                 noUnusedLocals: false,
-                paths: { '@mcp-auditd/emitter': ['../../services/emitter/index.ts'] },
+                paths: {
+                  '@mcp-auditd/emitter': ['../../services/emitter/index.ts'],
+                  '@mcp-auditd/emitter/kafka': ['../../services/emitter/kafka-sink.ts'],
+                },
               },
               include: ['example.ts'],
             }),

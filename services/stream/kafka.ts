@@ -7,6 +7,7 @@ import { KafkaConsumer, type KafkaConsumerEvent } from './kafka-consumer.js';
 import { hasType, kafkaError } from './kafka-errors.js';
 import { aloneGroupPrefix, groupName, topicName } from './kafka-names.js';
 import { KafkaProducer } from './kafka-producer.js';
+import { restIdleConnections } from './kafka-request-queue.js';
 import { partitionOfKey } from './partitioner.js';
 import type { Consumer, ConsumerOptions, NewRecord, PartitionState, Position, Stream, Topic } from './stream.js';
 
@@ -47,6 +48,7 @@ const leaderPauseMs = 200;
 /** A client of kafkajs with our logging and limits; also for the commands that look at topics. */
 export function kafkaClient(options: KafkaStreamOptions): Kafka {
   registerCodecs();
+  restIdleConnections();
   process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1';
   const { log = () => undefined } = options;
   const ssl = typeof options.ssl === 'object' ? { ...options.ssl } : (options.ssl ?? false);
