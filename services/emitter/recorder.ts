@@ -81,7 +81,7 @@ export class Recorder {
       },
     });
     this.#delivery = new Delivery(this.#journal, this.#sink, {
-      lingerMs: options.delivery?.lingerMs ?? 200,
+      lingerMs: options.delivery?.lingerMs ?? 25,
       rejectedPath: dataPaths.rejected(data),
     });
     this.#adopting = new Adopting(data, this.#sink);

@@ -6,7 +6,7 @@ import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 export const description =
   'Emitter, gateway, Kafka, ingestor: from the call to its row, at 1,000 and 10,000 calls a second.';
 
-/** Blocks close after 500 ms as configured by default, emitters wait 200 ms for more: half of each and the work. */
+/** Blocks close after 500 ms as configured by default, emitters wait 25 ms for more: half of each and the work. */
 const targetMs = { p50: 1_000, p99: 2_000 };
 
 interface Latency {

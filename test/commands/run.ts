@@ -112,6 +112,21 @@ export class Sandbox {
     return (await response.json()) as { accepted: number; rejected: object[] };
   }
 
+  /** The rows of an answer. */
+  async ask(url: string, sql: string): Promise<Record<string, unknown>[]> {
+    const response = await fetch(`${url}/v1/query`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${this.key('reader')}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ sql, format: 'JSONEachRow' }),
+    });
+    const text = await response.text();
+    if (!response.ok) throw new Error(text);
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
   /** Asks until the answer of the SQL is the expected text: rows appear within a second of being accepted. */
   async until(url: string, sql: string, expected: string): Promise<string> {
     const deadline = Date.now() + untilTimeoutMs;
