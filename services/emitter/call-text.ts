@@ -135,8 +135,10 @@ export class CallText {
     }
     const { method, attributes } = call;
     const hasTask = call.taskId !== undefined && call.taskId !== '';
+    // The end writes the attributes anew, and notes what it replaces in them.
+    const redactions = attributes === undefined ? notes.list : [...notes.list];
     const alone = this.#attributes(attributes, notes) + notesText(notes.list, truncated);
-    return { text, alone, method, hasTask, namesServer, attributes, redactions: notes.list, truncated };
+    return { text, alone, method, hasTask, namesServer, attributes, redactions, truncated };
   }
 
   /** The rest of the event's text, behind what every end tells. */

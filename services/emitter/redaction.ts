@@ -132,7 +132,7 @@ function replaceMatches(
   });
 }
 
-const valueStart = /[=>]?[ \t]{0,4}/y;
+const valueStart = />?[ \t]{0,4}/y;
 const quotedStart = /\\{0,7}["'`]/y;
 const bareValue = /[^\s"'`,;&<>(){}[\]\\]*/y;
 const lineValue = /[^\r\n"'`\\]*/y;
@@ -141,6 +141,8 @@ const harmlessValue = /^(?:null|true|false|none|undefined|string|number|boolean|
 
 /** Where the value after a separator stands, without its quotes; undefined when there is none worth hiding. */
 function assignedValue(text: string, from: number, name: string): { start: number; end: number } | undefined {
+  // A comparison assigns nothing.
+  if (text[from] === '=') return undefined;
   valueStart.lastIndex = from;
   const start = from + (valueStart.exec(text)?.[0].length ?? 0);
   if (text.startsWith('//', start) || text.startsWith('[redacted', start)) return undefined;
@@ -159,7 +161,9 @@ function assignedValue(text: string, from: number, name: string): { start: numbe
   const pattern = /authorization|cookie/i.test(name) ? lineValue : bareValue;
   pattern.lastIndex = start;
   const value = pattern.exec(text)?.[0] ?? '';
-  return harmlessValue.test(value.trim()) ? undefined : { start, end: start + value.length };
+  // The result of a call is not there to be hidden.
+  if (harmlessValue.test(value.trim()) || text[start + value.length] === '(') return undefined;
+  return { start, end: start + value.length };
 }
 
 /** The first `length` characters; a pair of surrogates is not parted. */
