@@ -123,7 +123,7 @@ export class Delivery {
         if (this.#work === undefined) {
           const batch = this.#source.next(maxBatchBytes, maxBatchLines);
           if (batch.lines.length === 0) {
-            this.#source.delivered(batch);
+            if (this.#source.delivered(batch)) continue;
             return 0;
           }
           this.#work = { batch, parts: [batch.lines] };
@@ -132,8 +132,8 @@ export class Delivery {
         const waitMs = await this.#sendParts(parts);
         if (waitMs > 0) return waitMs;
         this.#work = undefined;
-        this.#source.delivered(batch);
-        if (!batch.isFull) return 0;
+        const hasMore = this.#source.delivered(batch) || batch.isFull;
+        if (!hasMore) return 0;
       }
     } catch (error) {
       complainOnce('delivery', `events wait in the spool: ${messageOf(error)}`);

@@ -143,10 +143,10 @@ export class Journal implements Source {
     return this.#spool?.next(maxBytes, maxLines) ?? { lines: [], nextIndex: 0, lastSequence: 0, isFull: false };
   }
 
-  delivered(batch: Batch): void {
+  delivered(batch: Batch): boolean {
     if (this.#readFrom === this.#spool) this.#spool?.delivered(batch);
     // Room may have come back, and nobody may call again.
-    this.#reportLosses();
+    return this.#reportLosses();
   }
 
   /**
@@ -194,6 +194,7 @@ export class Journal implements Source {
     if (this.#spool?.isLost === true) {
       this.#spool.close();
       this.#spool = undefined;
+      this.#lastOpenMs = Number.NEGATIVE_INFINITY;
       this.#becomeProducer();
     }
     if (this.#spool === undefined && !this.#isClosed && performance.now() - this.#lastOpenMs > reopenMs) {
@@ -269,10 +270,10 @@ export class Journal implements Source {
     }
   }
 
-  /** Writes the event that tells of losses, when there are any and there is room for it. */
-  #reportLosses(): void {
+  /** Writes the event that tells of losses, when there are any and there is room for it. True when it did. */
+  #reportLosses(): boolean {
     const spool = this.#spool;
-    if (spool === undefined || spool.lostCount === 0 || spool.isNearlyFull) return;
+    if (spool === undefined || spool.lostCount === 0 || spool.isNearlyFull) return false;
     const sequence = this.#sequence + 1;
     try {
       const text = lossEvent(this.#producerId, sequence, spool.cursor.state);
@@ -280,8 +281,10 @@ export class Journal implements Source {
       this.#sequence = sequence;
       this.recorded += 1;
       spool.clearLoss();
+      return true;
     } catch {
       // There is no room for it yet.
+      return false;
     }
   }
 }

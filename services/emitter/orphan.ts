@@ -71,9 +71,10 @@ export class OrphanedSpool implements Source {
     return { lines, nextIndex: end + nextAdded, lastSequence, isFull };
   }
 
-  delivered(batch: Batch): void {
+  delivered(batch: Batch): boolean {
     this.#cursor.state.adoptedIndex = batch.nextIndex;
     this.#cursor.write();
+    return false;
   }
 
   /** True once `next` has come to the end and everything was delivered. */

@@ -85,7 +85,7 @@ export class Recorder {
       rejectedPath: dataPaths.rejected(data),
     });
     this.#adopting = new Adopting(data, this.#sink);
-    this.#heartbeat = setInterval(() => this.#journal.beat(), heartbeatMs);
+    this.#heartbeat = setInterval(() => this.beat(), heartbeatMs);
     this.#heartbeat.unref();
     if (openRecorders.size === 0) process.on('beforeExit', closeRecorders);
     openRecorders.add(this);
@@ -150,6 +150,11 @@ export class Recorder {
     const isAllKept = this.#journal.commit();
     if (hasNew) this.#delivery.notify(this.#journal.readyLength >= maxBatchBytes);
     return isAllKept;
+  }
+
+  /** Tells processes elsewhere that this one lives, and finds out when the spool was taken away. */
+  beat(): void {
+    this.#journal.beat();
   }
 
   /**

@@ -38,8 +38,8 @@ export interface Batch {
 export interface Source {
   /** The next events, at least one when there is one; empty when everything was delivered. */
   next(maxBytes: number, maxLines: number): Batch;
-  /** They are durable elsewhere. */
-  delivered(batch: Batch): void;
+  /** They are durable elsewhere. True when the source has an event of its own to tell of now. */
+  delivered(batch: Batch): boolean;
 }
 
 export interface SpoolLimits {
@@ -221,9 +221,9 @@ export class Spool implements Source {
     return { lines, nextIndex: this.#nextRead, lastSequence, isFull };
   }
 
-  delivered(batch: Batch): void {
+  delivered(batch: Batch): boolean {
     const { state } = this.cursor;
-    if (batch.nextIndex === state.nextIndex || this.#isClosed) return;
+    if (batch.nextIndex === state.nextIndex || this.#isClosed) return false;
     state.nextIndex = batch.nextIndex;
     state.lastSequence = batch.lastSequence;
     this.#writeCursor();
@@ -232,6 +232,7 @@ export class Spool implements Source {
     } catch (error) {
       complainOnce('reclaim', `room of delivered calls could not be reclaimed: ${(error as Error).message}`);
     }
+    return false;
   }
 
   /** Losses that no event tells of yet. */

@@ -30,8 +30,9 @@ class Numbers implements Source {
     return { lines, nextIndex: this.#taken, lastSequence: 0, isFull: lines.length === 10 };
   }
 
-  delivered(batch: Batch): void {
+  delivered(batch: Batch): boolean {
     this.acknowledged = batch.nextIndex;
+    return false;
   }
 }
 
