@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandsDocumentation, makeProgram } from '../../services/commands/program.js';
@@ -157,6 +159,54 @@ describe('up', () => {
       expect(JSON.parse((await sandbox.run(['status', '--json'])).stdout)).toMatchObject({ running: false, calls: 1 });
       expect((await sandbox.run(['tail'])).stderr).toContain('No daemon runs on');
     } finally {
+      await sandbox.dispose();
+    }
+  });
+
+  test('of several that start at once one holds the directory, and a damaged daemon.json does not let in another', async () => {
+    const sandbox = new Sandbox();
+    try {
+      const starts = await Promise.allSettled(Array.from({ length: 3 }, () => sandbox.up()));
+      const [running, ...others] = starts.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+      expect(others).toEqual([]);
+      for (const each of starts)
+        if (each.status === 'rejected') expect(String(each.reason)).toMatch(/is (held by process \d+|being taken)/);
+      writeFileSync(join(sandbox.data, 'daemon.json'), '{"pid":');
+      // The store's own lock is what stands behind the file; the daemon writes the file anew after a moment.
+      await expect(sandbox.up()).rejects.toThrow(new RegExp(`process ${running!.child.pid} `));
+      await expect
+        .poll(() => sandbox.run(['query', 'SELECT 1 AS one']), { timeout: 30_000 })
+        .toMatchObject({ code: 0 });
+      expect((await running!.stop()).code).toBe(0);
+    } finally {
+      await sandbox.dispose();
+    }
+  });
+
+  test('a client that does not read, and one that asks nothing, do not keep it from ending', async () => {
+    const sandbox = new Sandbox();
+    const sockets: Socket[] = [];
+    try {
+      const daemon = await sandbox.up();
+      const { port } = new URL(daemon.url);
+      const open = async (text: string): Promise<void> => {
+        const socket = connect(Number(port), '127.0.0.1');
+        sockets.push(socket);
+        await once(socket, 'connect');
+        socket.pause();
+        socket.write(text);
+      };
+      const authorization = `host: x\r\nauthorization: Bearer ${sandbox.key('reader')}\r\n`;
+      const body = JSON.stringify({ sql: "SELECT repeat('x', 1000) FROM numbers(500000)", format: 'TSV' });
+      await open('');
+      await open(`GET /v1/tail HTTP/1.1\r\n${authorization}\r\n`);
+      await open(
+        `POST /v1/query HTTP/1.1\r\n${authorization}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      );
+      await sandbox.until(daemon.url, 'SELECT 1', '1');
+      expect((await daemon.stop()).code).toBe(0);
+    } finally {
+      for (const socket of sockets) socket.destroy();
       await sandbox.dispose();
     }
   });
