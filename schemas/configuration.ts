@@ -36,6 +36,11 @@ const localSection = z
   })
   .describe('Segment files in the data directory, for one machine.');
 
+const address = () =>
+  z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s[\]]+):\d{1,5}$/, 'expected HOST:PORT, for example 127.0.0.1:7467 or [::1]:0');
+
 export const configurationSchema = z.strictObject({
   data: z
     .string()
@@ -44,9 +49,7 @@ export const configurationSchema = z.strictObject({
     .describe(
       'Data directory. --data and MCP_AUDITD_DATA come first; default $XDG_STATE_HOME/mcp-auditd, else ~/.local/state/mcp-auditd. A file that lies in the data directory must not name another.',
     ),
-  listen: z
-    .string()
-    .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s[\]]+):\d{1,5}$/, 'expected HOST:PORT, for example 127.0.0.1:7467 or [::1]:0')
+  listen: address()
     .default('127.0.0.1:7467')
     .describe(
       'Address of the HTTP server. Port 0 takes a free one; so does the default when its port is taken. Commands and emitters find the address in daemon.json.',
@@ -206,9 +209,14 @@ export const configurationSchema = z.strictObject({
       result_bytes: count()
         .default(1024 ** 3)
         .describe('Bytes that a query may answer.'),
+      clickhouse_listen: address()
+        .optional()
+        .describe(
+          "HOST:PORT of a second HTTP server that speaks ClickHouse's protocol at its root, for drivers that take no path. Default: none; the protocol is at /clickhouse of the first one.",
+        ),
     })
     .prefault({})
-    .describe('Limits of POST /v1/query and of the query command; a request may ask for less, never for more.'),
+    .describe('Limits of queries over HTTP and of the query command; a request may ask for less, never for more.'),
 });
 
 export type Configuration = z.infer<typeof configurationSchema>;

@@ -25,6 +25,7 @@ function mistakes(sources: ConfigurationSources): string {
 
 const pem = '-----BEGIN CERTIFICATE-----';
 const samples: Readonly<Record<string, string>> = {
+  'query.clickhouse_listen': '127.0.0.1:8123',
   'throttler.public_keys': '-----BEGIN PUBLIC KEY-----',
   listen: '[::1]:0',
   'stream.kafka.brokers': 'a:1,b:2',

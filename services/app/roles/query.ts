@@ -1,5 +1,8 @@
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import { clickHouseEndpoint } from '../../query/clickhouse-endpoint.js';
 import { queryRoom } from '../../query/query.js';
 import type { Stream } from '../../stream/stream.js';
+import { closeServer, listen } from '../listen.js';
 import { queryLimits } from '../ports.js';
 import type { RoleContext, RunningRole } from '../roles.js';
 
@@ -18,10 +21,30 @@ export async function start(context: RoleContext): Promise<RunningRole> {
       ingestor: async () => ({ ...(await reports.ingestor?.()), lag: await ingestorLag(stream) }),
     },
   });
+  const clickHouse = await startClickHouseServer(context);
   return {
+    ...(clickHouse === undefined ? {} : { stop: () => closeServer(clickHouse) }),
     // A query that fails says so to who asked; whether the store answers is asked by a query.
     health: () => ({ state: 'ready' }),
   };
+}
+
+/** ClickHouse's protocol on an address of its own, where the configuration asks for it. */
+async function startClickHouseServer(context: RoleContext): Promise<FastifyInstance | undefined> {
+  const { configuration, keys, log } = context;
+  const address = configuration.query.clickhouse_listen;
+  if (address === undefined) return undefined;
+  const server = fastify({
+    loggerInstance: log as FastifyBaseLogger,
+    logController: new LogController({ disableRequestLogging: true }),
+  });
+  await server.register(clickHouseEndpoint, {
+    store: await context.store(),
+    keys,
+    limits: queryLimits(configuration),
+  });
+  await listen(server, address);
+  return server;
 }
 
 /** Calls in the stream that the ingestors have not dealt with. */
