@@ -168,7 +168,7 @@ export const ruleShape = {
     .min(1)
     .max(10_000_000)
     .optional()
-    .describe('Groups of the rule and a tenant that are kept at a time. Default 100000.'),
+    .describe('Groups of the rule and a tenant that are kept at a time. Default 1000000.'),
   actions: z
     .array(
       z.union([

@@ -4,6 +4,7 @@ import { parseTimeMicros } from '../../schemas/time.js';
 import { Engine } from './engine.js';
 import { selectionSql } from './evidence.js';
 import { type Ask, readHistory } from './history.js';
+import { handLimits } from './replay.js';
 import type { RuleSet } from './rule.js';
 
 export interface BacktestRequest {
@@ -110,11 +111,15 @@ export async function backtest(ask: Ask, request: BacktestRequest): Promise<Back
   const sides = [rules, ...(against === undefined ? [] : [against])].map((set, index) => {
     const tally = new Tally(fromMicros, untilMicros);
     let warm = false;
-    const engine = new Engine(set, (alert) => {
-      if (!warm) return;
-      tally.add(alert);
-      if (index === 0) request.onAlert?.(alert);
-    });
+    const engine = new Engine(
+      set,
+      (alert) => {
+        if (!warm) return;
+        tally.add(alert);
+        if (index === 0) request.onAlert?.(alert);
+      },
+      handLimits,
+    );
     return { engine, tally, begin: () => (warm = true) };
   });
   const begin = (): void => {

@@ -25,8 +25,8 @@ export interface Surroundings extends DetectionContext {
 
 /** Longest window and lateness: state is kept for so long. */
 export const longestMicros = parseDuration('366d');
-/** Groups of one rule and tenant: at the about 200 bytes of a quiet group, 20 MB. */
-export const defaultMaxKeys = 100_000;
+/** Groups of one rule and tenant: at the about 200 bytes of a quiet group, 200 MB; all rules together have `max_state_bytes`. */
+export const defaultMaxKeys = 1_000_000;
 const refused: Expression = {
   op: 'or',
   children: ['denied', 'throttled'].map((text) => ({

@@ -12,7 +12,7 @@ export const description =
   'Which shipped rules fire over three weeks of ordinary sessions with real servers, and how often.';
 
 /**
- * Drives the real servers with `--sessions` sessions (40) through the emitter and the daemon, lays what was recorded out
+ * Drives the real servers with `--sessions` sessions (24) through the emitter and the daemon, lays what was recorded out
  * over `--days` days (21) of `--actors` actors (24), and runs the shipped rules over it. `--save=FILE` keeps the recorded
  * sessions, `--load=FILE` takes them from there.
  */
@@ -21,7 +21,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const random = seededRandom(seed);
   const recorded =
     options.load === undefined
-      ? await drive(Number(options.sessions ?? 40), random)
+      ? await drive(Number(options.sessions ?? 24), random)
       : (JSON.parse(readFileSync(options.load, 'utf8')) as [string, Recorded[][]][]);
   if (options.save !== undefined) writeFileSync(options.save, JSON.stringify(recorded));
   const weeks = layOut(new Map(recorded), random, {

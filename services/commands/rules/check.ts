@@ -13,7 +13,8 @@ export async function check(paths: readonly string[], options: SourceOptions & {
     if (problems.length > 0) process.exitCode = 1;
     return;
   }
-  for (const warning of warnings) process.stderr.write(`${problemLine(warning)} (warning)\n`);
+  const { shown } = await import('../terminal.js');
+  for (const warning of warnings) process.stderr.write(`${shown(problemLine(warning))} (warning)\n`);
   if (problems.length > 0) throw new AuditdError('rules_invalid', problems.map(problemLine).join('\n'));
   const count = set.rules.length;
   process.stdout.write(`${sources.named}: ${count} ${count === 1 ? 'rule' : 'rules'}, correct\n`);

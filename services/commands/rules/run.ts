@@ -53,12 +53,12 @@ async function run(paths: string[], options: Options): Promise<void> {
       'argument_invalid',
       `--until ${options.until}: expected a time such as 2026-11-24T12:00:00Z.`,
     );
-  const [{ Engine }, { UnrecordedEvents }] = await Promise.all([
+  const [{ Engine }, { handLimits, UnrecordedEvents }] = await Promise.all([
     import('../../detector/engine.js'),
     import('../../detector/replay.js'),
   ]);
   let out: string[] = [];
-  const engine = new Engine(set, (alert: Alert) => out.push(JSON.stringify(alert), '\n'));
+  const engine = new Engine(set, (alert: Alert) => out.push(JSON.stringify(alert), '\n'), handLimits);
   const flush = async (): Promise<void> => {
     const text = out.join('');
     out = [];

@@ -45,7 +45,11 @@ export async function load(sources: Sources): Promise<Compiled> {
 export async function loadSound(sources: Sources): Promise<RuleSet> {
   const { set, problems, warnings } = await load(sources);
   if (problems.length > 0) throw new AuditdError('rules_invalid', problems.map(problemLine).join('\n'));
-  for (const warning of warnings) process.stderr.write(`${colors.yellow('warning')} ${problemLine(warning)}\n`);
+  if (warnings.length > 0) {
+    const { shown } = await import('../terminal.js');
+    for (const warning of warnings)
+      process.stderr.write(`${colors.yellow('warning')} ${shown(problemLine(warning))}\n`);
+  }
   return set;
 }
 
