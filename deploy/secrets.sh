@@ -13,7 +13,7 @@ cd secrets
 random() { openssl rand -hex 32; }
 sha256() { printf %s "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
-for name in kafka_admin kafka_gateway kafka_ingestor kafka_detector kafka_throttler kafka_query clickhouse_ingestor clickhouse_query; do
+for name in kafka_admin kafka_gateway kafka_ingestor kafka_detector kafka_throttler kafka_notifier kafka_query clickhouse_ingestor clickhouse_query; do
   [ -s "$name" ] || random > "$name"
 done
 

@@ -66,11 +66,10 @@ describe.each(ours)('%s', (name, service) => {
 
   test('it reaches what its role needs, and nothing else', () => {
     const role = roles.find((each) => each.name === roleOf(service));
-    const wanted = [
-      'stream',
-      ...(role?.usesStore === true ? ['store'] : []),
-      ...(service.ports === undefined ? [] : ['front']),
-    ];
+    const store = Object.keys(service.environment ?? {}).some((variable) => variable.includes('CLICKHOUSE'));
+    if (role?.usesStore === true) expect(store).toBe(true);
+    const outside = service.ports !== undefined || role?.name === 'notifier';
+    const wanted = ['stream', ...(store ? ['store'] : []), ...(outside ? ['outside'] : [])];
     expect([...(service.networks ?? [])].sort()).toEqual(wanted.sort());
   });
 });

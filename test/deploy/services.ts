@@ -122,7 +122,8 @@ export class Services {
           .replace('kafka:9092', this.brokers)
           .replace('http://clickhouse:8123', this.clickhouse)
           .replace('0.0.0.0:7467', '127.0.0.1:0')
-          .replace(/^\/rules$/, join(root, 'deploy', 'rules')),
+          .replace(/^\/rules$/, join(root, 'deploy', 'rules'))
+          .replace(/^\/etc\/mcp-auditd\//, join(root, 'deploy', 'notifier/')),
     ]);
     return { PATH: process.env.PATH, MCP_AUDITD_DATA: data, ...Object.fromEntries(given) };
   }

@@ -54,7 +54,7 @@ describe('docker-compose.yml, started as it says', () => {
     // In the order of depends_on.
     for (const names of [
       ['gateway', 'ingestor'],
-      ['detector', 'throttler', 'query'],
+      ['detector', 'throttler', 'notifier', 'query'],
     ])
       await Promise.all(names.map(async (name) => running.set(name, await services.start(name))));
     for (const [name, role] of running) expect(await role.health(), `${name}: ${role.log()}`).toBe(0);
