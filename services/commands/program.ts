@@ -1,14 +1,18 @@
 import { Command } from 'commander';
 import { packageVersion } from '../app/version.js';
+import { addAlerts } from './alerts.js';
 import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
 import { addDead } from './dead.js';
+import { addDeliveries } from './deliveries.js';
 import { addDemo } from './demo/demo.js';
 import { addDoctor } from './doctor.js';
 import { addDown } from './down.js';
 import { addKeys } from './keys.js';
+import { addNotify } from './notify.js';
 import { addQuery } from './query.js';
 import { addRules } from './rules/rules.js';
+import { addSilence } from './silence.js';
 import { addStatus } from './status.js';
 import { addTail } from './tail.js';
 import { addThrottles } from './throttles.js';
@@ -41,11 +45,15 @@ use. wrap leaves with the code of the server that it runs.`,
     addStatus,
     addThrottles,
     addRules,
+    addAlerts,
+    addSilence,
+    addDeliveries,
     addDead,
     addKeys,
     addConfig,
     addDemo,
     addRoleCommands,
+    addNotify,
     addTopics,
     addDoctor,
     addCompletion,
