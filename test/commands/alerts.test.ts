@@ -100,11 +100,7 @@ test('a silence hides, is listed, and ends by hand', async () => {
   expect((await sandbox.run(['silence', 'expire', id.slice(0, 8)])).stdout).toBe(`ended ${id}\n`);
   await slack.until(4);
   expect(JSON.stringify(slack.of()[3]!.blocks)).toContain('bob');
-  await sandbox.until(
-    daemon.url,
-    "SELECT ends_at < now64(6, 'UTC') FROM responses_latest WHERE kind = 'silence'",
-    '1',
-  );
+  await sandbox.until(daemon.url, "SELECT ends_at < now64(6, 'UTC') FROM responses_latest WHERE kind = 'silence'", '1');
   expect((await sandbox.run(['silence', 'list'])).stdout).toBe('Nothing is silenced.\n');
 });
 
