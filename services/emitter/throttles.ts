@@ -9,7 +9,7 @@
  *   again. A bucket that is full again says nothing and is forgotten.
  */
 import type { KeyObject } from 'node:crypto';
-import { keyOf, type ScopedCall, ScopeIndex } from '../../schemas/scope-index.js';
+import { type ScopedCall, ScopeIndex } from '../../schemas/scope-index.js';
 import {
   isSignedBy,
   longestAheadMicros,
@@ -37,7 +37,8 @@ interface Held {
   /** How far ahead of now a bucket may be: what a burst takes. */
   readonly toleranceMicros: number;
   readonly expiresMicros: number;
-  /** By the values of `each`: when the bucket is full again. */
+  /** When the bucket is full again: of a signal without `each` the only one, else by the values of `each`. */
+  fullAt: number;
   readonly buckets: Map<string, number>;
 }
 
@@ -134,6 +135,7 @@ export class Throttles {
       toleranceMicros: intervalMicros * (burst - 1),
       expiresMicros,
       // A caller that was held back does not begin anew with a full bucket because the signal was extended.
+      fullAt: before?.fullAt ?? 0,
       buckets: before?.buckets ?? new Map(),
     };
     this.#held.set(signal.signal_id, held);
@@ -150,24 +152,26 @@ export class Throttles {
     if (matching.length === 0) return pass;
     let refusal: Extract<Decision, { kind: 'refuse' }> | undefined;
     let delay: Held | undefined;
+    let expired: Held[] | undefined;
     for (const held of matching) {
+      const { signal } = held;
       if (held.expiresMicros <= nowMicros) {
-        this.#drop(held);
+        expired = [...(expired ?? []), held];
         continue;
       }
       if (held.except.size > 0 && isExcepted(held.except, call)) continue;
       const retryAfterMicros = retryAfter(held, call, nowMicros);
-      if (held.signal.dry_run) {
-        if (retryAfterMicros > 0 || held.signal.delay_ms > 0) this.wouldHaveHeld += 1;
-        continue;
-      }
-      if (retryAfterMicros > 0 && retryAfterMicros / 1000 > (refusal?.retryAfterMs ?? 0)) {
-        const { signal_id: signalId, reason } = held.signal;
-        refusal = { kind: 'refuse', retryAfterMs: Math.ceil(retryAfterMicros / 1000), signalId, reason };
-      }
-      if (held.signal.delay_ms > (delay?.signal.delay_ms ?? 0)) delay = held;
+      if (signal.dry_run) {
+        if (retryAfterMicros > 0 || signal.delay_ms > 0) this.wouldHaveHeld += 1;
+      } else if (retryAfterMicros > 0) {
+        if (retryAfterMicros / 1000 > (refusal?.retryAfterMs ?? 0)) {
+          const { signal_id: signalId, reason } = signal;
+          refusal = { kind: 'refuse', retryAfterMs: Math.ceil(retryAfterMicros / 1000), signalId, reason };
+        }
+      } else if (signal.delay_ms > (delay?.signal.delay_ms ?? 0)) delay = held;
     }
     for (const held of matching) count(held, call, nowMicros, refusal !== undefined);
+    if (expired !== undefined) for (const held of expired) this.#drop(held);
     if (refusal !== undefined) return refusal;
     if (delay === undefined) return pass;
     return { kind: 'delay', delayMs: delay.signal.delay_ms, signalId: delay.signal.signal_id };
@@ -223,7 +227,7 @@ function retryAfter(held: Held, call: ScopedCall, nowMicros: number): number {
   const { signal, intervalMicros, toleranceMicros, expiresMicros } = held;
   if (signal.block) return expiresMicros - nowMicros;
   if (intervalMicros === 0) return 0;
-  const fullAt = held.buckets.get(keyOf(held.each, call)) ?? 0;
+  const fullAt = held.each.length === 0 ? held.fullAt : (held.buckets.get(bucketOf(held.each, call)) ?? 0);
   const wait = fullAt - toleranceMicros - nowMicros;
   return wait <= 0 ? 0 : Math.min(wait, expiresMicros - nowMicros);
 }
@@ -231,11 +235,22 @@ function retryAfter(held: Held, call: ScopedCall, nowMicros: number): number {
 /** Counts a call that passes; one that is refused costs nothing. A dry run counts what it alone would let pass. */
 function count(held: Held, call: ScopedCall, nowMicros: number, refused: boolean): void {
   if (held.intervalMicros === 0 || held.signal.block || (refused && !held.signal.dry_run)) return;
+  if (held.expiresMicros <= nowMicros) return;
   if (held.signal.dry_run && retryAfter(held, call, nowMicros) > 0) return;
   if (held.except.size > 0 && isExcepted(held.except, call)) return;
-  const key = keyOf(held.each, call);
+  if (held.each.length === 0) {
+    held.fullAt = Math.max(nowMicros, held.fullAt) + held.intervalMicros;
+    return;
+  }
+  const key = bucketOf(held.each, call);
   if (held.buckets.size >= mostBuckets && !held.buckets.has(key)) forgetBuckets(held.buckets, nowMicros);
   held.buckets.set(key, Math.max(nowMicros, held.buckets.get(key) ?? 0) + held.intervalMicros);
+}
+
+/** The values of `each` as one text; NUL stands in no value that matters. */
+function bucketOf(each: readonly ScopeField[], call: ScopedCall): string {
+  if (each.length === 1) return call[each[0] as ScopeField] ?? '';
+  return each.map((field) => call[field] ?? '').join('\0');
 }
 
 function forgetBuckets(buckets: Map<string, number>, nowMicros: number): void {
