@@ -20,7 +20,8 @@ const recorder = Recorder.open({
 const actors = Array.from({ length: 13 }, (_, at) => recorder.common({ actor_id: `actor-${at}` }));
 let number = 0;
 
-function record(): string {
+/** Undefined when the call could not be kept: with failClosed its caller would have been refused. */
+function record(): string | undefined {
   number++;
   const call = recorder.begin({
     method: 'tools/call',
@@ -29,7 +30,7 @@ function record(): string {
     arguments: { number, text: 'x'.repeat(number % 200) },
   });
   recorder.end(call, { outcome: 'success', result: { content: [{ type: 'text', text: String(number) }] } });
-  return call.eventId;
+  return recorder.commit() ? call.eventId : undefined;
 }
 
 writeSync(1, 'ready\n');
@@ -42,11 +43,11 @@ for await (const line of createInterface({ input: process.stdin })) {
     let refused = false;
     let ids = '';
     while (done < due && !refused) {
-      try {
-        ids += `id ${record()}\n`;
+      const id = record();
+      if (id === undefined) refused = true;
+      else {
+        ids += `id ${id}\n`;
         done++;
-      } catch {
-        refused = true;
       }
     }
     if (ids !== '') writeSync(1, ids);
