@@ -12,7 +12,7 @@ export interface Actor {
 
 /** What an actor function is given. `headers` have lower-case names; `authInfo` is what the server's own check left. */
 export interface ActorRequest {
-  readonly authInfo: unknown;
+  readonly authInfo: Readonly<Record<string, unknown>> | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly message: unknown;
   readonly sessionId: string;
@@ -49,7 +49,8 @@ export class Actors {
     const source = this.#source;
     if (source === undefined) return authenticated(context.authInfo) ?? this.#otherwise;
     if (typeof source !== 'function') return this.#otherwise;
-    const { authInfo, headers } = context;
+    const { headers } = context;
+    const authInfo = isObject(context.authInfo) ? context.authInfo : undefined;
     const actor = source({ authInfo, headers, message, sessionId, env: process.env });
     if (actor === undefined) return nobody;
     if (typeof actor === 'string') return claimed(actor, 'unknown');

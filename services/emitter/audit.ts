@@ -4,6 +4,7 @@ import { instrument, type TransportShape, transportKind } from './instrument.js'
 import { isObject, objectOf, textOf } from './messages.js';
 import { ObservedConnection } from './observe.js';
 import { Observer, type ObserverCounters } from './observer.js';
+import { checkOptions } from './options.js';
 import { Recorder, type RecorderOptions } from './recorder.js';
 
 export interface AuditOptions extends RecorderOptions {
@@ -47,13 +48,14 @@ const audited = new WeakMap<object, AuditHandle>();
  * Records every call that reaches an MCP server, from this line on: in `McpServer` and the low-level `Server` of
  * `@modelcontextprotocol/sdk` 1.x and `@modelcontextprotocol/server` 2.x, on every transport it is or will be
  * connected to, whenever its tools are registered. Nothing after this line throws into a call.
- * @throws TypeError when `server` has no shape that is known, so that nothing goes unrecorded silently.
+ * @throws TypeError when `server` has no shape that is known, or an option is not, so that nothing is ignored silently.
  */
 export function audit(server: object, options: AuditOptions = {}): AuditHandle {
   const target = lowLevelServer(server);
   const existing = audited.get(target);
   if (existing !== undefined) return existing;
 
+  checkOptions(options);
   const identity = serverIdentity(target);
   const { actor, throttle, ...recorderOptions } = options;
   const name = options.name ?? (identity.name || 'mcp-server');

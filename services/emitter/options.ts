@@ -1,3 +1,5 @@
+import { nearestName } from '../../schemas/nearest.js';
+import { isObject } from './messages.js';
 import type { RedactionOptions } from './redaction.js';
 import type { Sink } from './sink.js';
 
@@ -56,3 +58,57 @@ export const defaultPayloads: Readonly<Record<string, PayloadPolicy>> = {
   'completion/complete': 'none',
   ping: 'none',
 };
+
+/** Every option that audit() takes; `leaf` is any value. */
+const leaf = null;
+interface Known {
+  readonly [name: string]: Known | null;
+}
+const knownOptions: Known = {
+  name: leaf,
+  data: leaf,
+  url: leaf,
+  key: leaf,
+  keyFile: leaf,
+  actor: leaf,
+  failClosed: leaf,
+  payloads: leaf,
+  sink: leaf,
+  redaction: { names: leaf, patterns: leaf, builtIn: leaf },
+  limits: { argumentsBytes: leaf, resultBytes: leaf, stringBytes: leaf, depth: leaf },
+  spool: { maxBytes: leaf, segmentBytes: leaf },
+  delivery: { lingerMs: leaf, closeTimeoutMs: leaf },
+  throttle: { answer: leaf, closedAfterMs: leaf, publicKeys: leaf },
+};
+const policies: readonly unknown[] = ['both', 'arguments', 'result', 'none'] satisfies PayloadPolicy[];
+
+/**
+ * An option that is misspelt in JavaScript would be ignored, and what it should redact would be kept.
+ * @throws TypeError naming the option that is not known, or that is not what it must be.
+ */
+export function checkOptions(options: object): void {
+  checkNames(options, knownOptions, '');
+  const { payloads, limits, spool, delivery } = options as RecorderOptions;
+  for (const [method, policy] of Object.entries(payloads ?? {})) {
+    if (policies.includes(policy)) continue;
+    throw new TypeError(`audit(): payloads["${method}"] must be one of ${policies.join(', ')}, got ${String(policy)}`);
+  }
+  for (const [group, numbers] of Object.entries({ limits, spool, delivery })) {
+    for (const [name, value] of Object.entries(numbers ?? {})) {
+      if (value === undefined || (Number.isSafeInteger(value) && value >= 0)) continue;
+      throw new TypeError(`audit(): ${group}.${name} must be a whole number from 0, got ${String(value)}`);
+    }
+  }
+}
+
+function checkNames(options: object, known: Known, path: string): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(known, name)) {
+      const meant = nearestName(name, Object.keys(known));
+      const hint = meant === undefined ? '' : `; did you mean ${path}${meant}?`;
+      throw new TypeError(`audit(): there is no option ${path}${name}${hint}`);
+    }
+    const below = known[name];
+    if (below && isObject(value)) checkNames(value, below, `${path}${name}.`);
+  }
+}

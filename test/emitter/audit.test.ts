@@ -243,6 +243,22 @@ describe('audit() of other servers', () => {
   });
 });
 
+describe('an option', () => {
+  it.each([
+    [{ redact: {} }, 'there is no option redact; did you mean redaction?'],
+    [{ redaction: { keys: ['iban'] } }, 'there is no option redaction.keys'],
+    [{ limits: { argumentBytes: 1 } }, 'did you mean limits.argumentsBytes?'],
+    [
+      { payloads: { 'tools/call': 'all' } },
+      'payloads["tools/call"] must be one of both, arguments, result, none, got all',
+    ],
+    [{ spool: { maxBytes: '1 GB' } }, 'spool.maxBytes must be a whole number from 0, got 1 GB'],
+  ])('%j is refused at the line, with what it should be', (options, message) => {
+    expect(() => audit(newServer(), options as never)).toThrow(message);
+    expect(Recording.opened).toHaveLength(0);
+  });
+});
+
 describe('the call path', () => {
   it('goes on when nothing can be recorded, and counts it', async () => {
     const server = newServer();
