@@ -3,6 +3,8 @@
 -- PARTITION BY the day of recorded_at: a block is of one day, so it is one part and stored whole or not at all.
 -- ORDER BY actor, session, time: the question asked most is what one actor did, and equal neighbours compress best.
 -- Skip indexes: time and id's time prune granules; the bloom filter finds one id; offsets serve the check after an insert.
+-- The bloom filter of words finds a rare word (hasToken) for 2 bytes an event; a text index would be three times as fast
+-- and take 22 bytes, as much as the arguments themselves, and twice the time of an insert.
 -- Projections are parts of the part: a kill leaves them neither ahead nor behind.
 CREATE TABLE IF NOT EXISTS calls
 (
@@ -60,6 +62,7 @@ CREATE TABLE IF NOT EXISTS calls
     INDEX event_id_time UUIDv7ToDateTime(event_id) TYPE minmax GRANULARITY 1,
     INDEX event_id_bloom event_id TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX stream_offset_range stream_offset TYPE minmax GRANULARITY 1,
+    INDEX arguments_words arguments TYPE tokenbf_v1(16384, 4, 0) GRANULARITY 1,
 
     PROJECTION by_minute
     (

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Alert, alertFields } from '../../schemas/alert.js';
 import { type Checked, checkCall, RecordCheck } from '../../schemas/check.js';
 import { DeadBlock } from '../../schemas/dead.js';
@@ -301,6 +301,17 @@ export function storeContract(name: string, factory: StoreFactory): void {
       expect(lines).toHaveLength(200_001);
       expect(lines.filter((line) => line.includes('n'))).toEqual(['"n"']);
     });
+  });
+
+  // One store for all: they only read, and what they must not write is looked for after each.
+  describe(`store contract, queries: ${name}`, () => {
+    let store: Store;
+    let remove: () => Promise<void>;
+    beforeAll(async () => {
+      ({ store, remove } = await factory());
+      await store.migrate();
+    });
+    afterAll(() => remove());
 
     it('takes SHOW, DESCRIBE, EXPLAIN and WITH', async () => {
       expect(await rowsOf(store, 'SHOW TABLES')).toContainEqual({ name: 'calls' });

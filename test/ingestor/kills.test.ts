@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-const rounds = 8;
+const rounds = 5;
 
 interface Round {
   readonly lines: string[];

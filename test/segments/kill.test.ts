@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import { SegmentLog } from '../../services/segments/segments.js';
 
-const kills = 10;
+const kills = 6;
 
 test(`${kills} times SIGKILL: what was acknowledged is stored, in order, once`, async () => {
   const directory = mkdtempSync(join(tmpdir(), 'segments-kill-'));
