@@ -8,9 +8,13 @@
  *
  * With `--detector`: SIGKILLs of a detecting process, whose alerts must be those of one that was never killed. The last
  * line is `N kills: M missing, U unexpected, D different`.
+ *
+ * With `--notifier`: SIGKILLs of a notifying process between every two steps of a delivery, on each channel. The last
+ * line is `N kills: L lost, D told twice`; being told twice is what mail and webhooks cannot exclude.
  */
 import { parseArgs } from 'node:util';
 import { killDetectors } from '../detector/kills.js';
+import { killNotifiers } from '../notifier/kills.js';
 import { runClusterFaults } from './cluster.js';
 import { runStoreAway } from './cluster-away.js';
 import { runFaults } from './rounds.js';
@@ -23,11 +27,14 @@ const { values } = parseArgs({
     away: { type: 'string' },
     minutes: { type: 'string' },
     detector: { type: 'boolean', default: false },
+    notifier: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
-  console.log('npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector] [--seed S] [--rounds N]');
+  console.log(
+    'npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector | --notifier] [--seed S] [--rounds N]',
+  );
   process.exit(0);
 }
 const seed = Number(values.seed);
@@ -73,6 +80,23 @@ if (values.detector) {
     `${kills} kills: ${missing.length} missing, ${unexpected.length} unexpected, ${different.length} different`,
   );
   process.exit(missing.length + unexpected.length + different.length + faults.length === 0 ? 0 : 1);
+}
+if (values.notifier) {
+  const { kills, lost, duplicates, killsByPoint } = await killNotifiers({ seed, kills: rounds, progress: console.log });
+  console.log(
+    Object.entries(killsByPoint)
+      .map(([point, count]) => `${point} ${count}`)
+      .join(', '),
+  );
+  console.log(
+    Object.entries(duplicates)
+      .map(([channel, count]) => `${channel}: ${count} told twice`)
+      .join(', '),
+  );
+  for (const id of lost) console.log(`lost ${id}`);
+  const twice = Object.values(duplicates).reduce((sum, count) => sum + count, 0);
+  console.log(`${kills} kills: ${lost.length} lost, ${twice} told twice`);
+  process.exit(lost.length + duplicates.bot === 0 ? 0 : 1);
 }
 const report = await runFaults({ seed, rounds, progress: console.log });
 const { kills } = report;

@@ -8,6 +8,8 @@ export type MailFault =
   | 'slow_greeting'
   | 'closes_after_data'
   | 'never_answers_data'
+  /** It has the mail, this is called, and there is no answer. */
+  | { readonly arrived: () => void }
   | { readonly at: 'greeting' | 'sender' | 'recipient' | 'data'; readonly code: number; readonly text: string };
 
 export interface MailServerOptions {
@@ -80,6 +82,10 @@ export class MailServer {
             self!.mails.push({ recipients, mail, raw: raw.toString('latin1'), secure: session.secure });
             for (const resolve of self!.waiting.splice(0)) resolve();
             if (fault === 'never_answers_data') return;
+            if (typeof fault === 'object' && 'arrived' in fault) {
+              fault.arrived();
+              return;
+            }
             if (fault === 'closes_after_data') closeAll(self!.server);
             else callback(null, 'Ok: queued as 4711');
           });
@@ -120,5 +126,5 @@ function refusal(code: number, text: string): Error {
 }
 
 function refusalAt(fault: MailFault | undefined, at: 'greeting' | 'sender' | 'recipient' | 'data'): Error | undefined {
-  return typeof fault === 'object' && fault.at === at ? refusal(fault.code, fault.text) : undefined;
+  return typeof fault === 'object' && 'at' in fault && fault.at === at ? refusal(fault.code, fault.text) : undefined;
 }

@@ -33,7 +33,9 @@ export type Fault =
   | 'http_500'
   | 'silent'
   | { readonly retryAfter: number }
-  | { readonly error: string };
+  | { readonly error: string }
+  /** It is done, then this is called, and there is no answer. */
+  | { readonly arrived: () => void };
 
 export interface SlackOptions {
   readonly token?: string;
@@ -148,12 +150,13 @@ export class SlackStandIn {
         tooFast(response, fault.retryAfter);
         return;
       }
-      if (typeof fault === 'object') {
+      if (typeof fault === 'object' && 'error' in fault) {
         json(response, { ok: false, error: fault.error });
         return;
       }
       const answer = method === 'webhook' ? this.webhook(path, body) : this.api(method, request, body);
       if (fault === 'lost') request.socket.destroy();
+      else if (typeof fault === 'object') fault.arrived();
       else if (answer === 'too fast') tooFast(response, 1);
       else if (Array.isArray(answer)) response.writeHead(answer[0], { 'content-type': 'text/html' }).end(answer[1]);
       else json(response, answer);
