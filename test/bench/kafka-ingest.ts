@@ -45,7 +45,7 @@ async function forgetGroups(brokers: string[]): Promise<void> {
 
 /** `--events` in each of `--rounds`, the first fifth of them as warm-up; the paths take turns. Medians count. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const events = Number(options.events ?? 300_000);
+  const events = Number(options.events ?? 250_000);
   const rounds = Number(options.rounds ?? 3);
   const partitions = Number(options.partitions ?? 1);
   const directory = mkdtempSync(join(tmpdir(), 'kafka-ingest-bench-'));

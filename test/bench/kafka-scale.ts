@@ -50,7 +50,7 @@ function highestMiB(pid: number): number {
 
 /** `--events` are put into the topic anew for each number of ingestors. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const events = Number(options.events ?? 400_000);
+  const events = Number(options.events ?? 200_000);
   const measures = new Map<number, Measure>();
   for (const ingestors of [1, 2, 4]) measures.set(ingestors, await measure(ingestors, events));
   const table = new Table({ head: ['ingestors', 'events/s', 'MiB of each at its highest'] });
