@@ -43,6 +43,8 @@ if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(rounds) || rounds < 1) 
   console.error('--seed and --rounds take whole numbers, --rounds at least 1.');
   process.exit(2);
 }
+// What a run has started ends with it.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 if (values.cluster && values.away !== undefined) {
   const away = await runStoreAway({ awayMs: Number(values.away) * 1000, callsPerSecond: 500, progress: console.log });
   console.log(JSON.stringify(away));
