@@ -5,7 +5,7 @@ import { nearestName } from '../../schemas/nearest.js';
 import { ruleFileShape } from '../../schemas/rule.js';
 import { ConditionError, parseCondition } from './condition.js';
 import { detection, selection } from './detection.js';
-import { compileRule, type Surroundings } from './draft.js';
+import { compileRule, type Surroundings, tuneSigma } from './draft.js';
 import { type Expression, sizeOf } from './expression.js';
 import { fieldNames, resolveField } from './fields.js';
 import type { Scalar } from './modifiers.js';
@@ -228,13 +228,6 @@ class Compilation {
   }
 
   finish(): Compiled {
-    for (const [id, changes] of this.tuned) {
-      if (this.rules.has(id)) continue;
-      const near = nearestName(id, [...this.rules.keys()]);
-      const hint = near === undefined ? '' : ` Did you mean "${near}"?`;
-      for (const { file, entry } of changes)
-        this.problem(file, entry.keyPlace, `there is no rule "${id}" to tune.${hint}`);
-    }
     this.macros.compileAll();
     const rules: Rule[] = [];
     let tests = 0;
@@ -271,10 +264,21 @@ class Compilation {
           continue;
         }
         this.seen.set(`rule ${rule.id}`, { file, entry: { key: rule.id, keyPlace: located.place, value: located } });
-        if (!take(file, located, rule)) return;
+        let tuned: Rule | undefined = rule;
+        for (const { file: from, entry } of this.tuned.get(rule.id) ?? [])
+          tuned = tuned === undefined ? undefined : tuneSigma(tuned, entry.value, this.around(from, false));
+        if (!take(file, located, tuned)) return;
       }
     };
     everything();
+    const ids = new Set([...this.seen.keys()].filter((name) => name.startsWith('rule ')).map((name) => name.slice(5)));
+    for (const [id, changes] of this.tuned) {
+      if (ids.has(id)) continue;
+      const near = nearestName(id, [...ids]);
+      const hint = near === undefined ? '' : ` Did you mean "${near}"?`;
+      for (const { file, entry } of changes)
+        this.problem(file, entry.keyPlace, `there is no rule "${id}" to tune.${hint}`);
+    }
     if (this.untold > 0) {
       const { file } = this.problems[0] as Problem;
       this.problems.push({ file, line: 1, column: 1, message: `${this.untold} further problems are not told` });

@@ -86,6 +86,31 @@ export function compileRule(located: Located, around: Surroundings): Rule | unde
   return sound ? { ...rule, version: versionOf(rule, context.calendars) } : undefined;
 }
 
+/** What of a rule of Sigma's own can be changed: everything around what it looks for. */
+const sigmaTuning = z.strictObject({
+  level: ruleShape.level,
+  severity: ruleShape.severity,
+  title: ruleShape.title,
+  runbook: ruleShape.runbook,
+  enabled: ruleShape.enabled,
+  dry_run: ruleShape.dry_run,
+  when: ruleShape.when,
+  exceptions: ruleShape.exceptions,
+  realert: ruleShape.realert,
+  resolve_after: ruleShape.resolve_after,
+  max_keys: ruleShape.max_keys,
+  actions: ruleShape.actions,
+});
+
+/** A rule of Sigma's with changes from `tune`, or undefined after what is wrong with them was reported. */
+export function tuneSigma(rule: Rule, changes: Located, around: Surroundings): Rule | undefined {
+  const keys = checkShape(changes, sigmaTuning, around.problem) as Readonly<Record<string, unknown>> | undefined;
+  const type = ruleTypes.get(rule.type);
+  if (keys === undefined || type === undefined) return undefined;
+  const tuned = new Reader(changes, type, around, keys).tuned(rule);
+  return { ...tuned, version: versionOf(tuned, around.calendars) };
+}
+
 class Reader {
   private readonly limits: readonly ((expression: Expression) => Expression)[];
 
@@ -205,6 +230,24 @@ class Reader {
     const maxMicros = this.duration(['realert', 'max']) ?? longestMicros;
     if (maxMicros < everyMicros) this.problem(['realert', 'max'], 'realert.max is shorter than realert.every');
     return { everyMicros, factor, maxMicros };
+  }
+
+  /** The rule with what the keys change. */
+  tuned(rule: Rule): Rule {
+    const { keys } = this;
+    return {
+      ...rule,
+      title: String(keys.title ?? rule.title),
+      level: (keys.level ?? keys.severity ?? rule.level) as Level,
+      runbook: String(keys.runbook ?? rule.runbook),
+      enabled: keys.enabled !== undefined ? keys.enabled !== false : rule.enabled,
+      dryRun: keys.dry_run !== undefined ? keys.dry_run === true : rule.dryRun,
+      roles: rule.roles.map((role) => ({ ...role, expression: this.limited(role.expression) })),
+      ...(keys.realert !== undefined && { realert: this.realert() }),
+      resolveAfterMicros: this.duration(['resolve_after']) ?? rule.resolveAfterMicros,
+      maxKeys: (keys.max_keys as number | undefined) ?? rule.maxKeys,
+      actions: (keys.actions as AlertAction[] | undefined) ?? rule.actions,
+    };
   }
 
   rule(keys: Readonly<Record<string, unknown>>, main: Expression): Omit<Rule, 'version'> {

@@ -88,6 +88,32 @@ test('placeholders stand for the values of lists', () => {
   expect(alerts(set, events)).toHaveLength(2);
 });
 
+test('tune changes what stands around a rule of Sigma, not what it looks for', () => {
+  const sigma = stringify({
+    title: 'T',
+    id: 'r',
+    logsource: { product: 'mcp' },
+    detection: { sel: { tool_name: 'x' }, condition: 'sel' },
+  });
+  const tuned = (text: string): ReturnType<typeof compileRules> =>
+    compileRules([
+      { path: 'own.yml', text, layer: 1 },
+      { path: 'sigma.yml', text: sigma, layer: 1 },
+    ]);
+  const { set, problems } = tuned(
+    'tune: {r: {level: high, dry_run: true, actions: [{notify: ops}], exceptions: [{name: n, fields: actor, values: [etl]}]}}',
+  );
+  expect(problems).toEqual([]);
+  expect(set.rules).toMatchObject([{ level: 'high', dryRun: true, actions: [{ notify: 'ops' }] }]);
+  const events = ['etl', 'ann'].map((actor_id) => ({ occurred_at: '2026-01-05T09:00:00Z', actor_id, tool_name: 'x' }));
+  expect(alerts(set, events)).toHaveLength(1);
+  const messages = (text: string): string[] => tuned(text).problems.map(({ message }) => message);
+  expect(messages('tune: {r: {detection: {sel: {tool: y}}}}')).toEqual([
+    expect.stringContaining('there is no key "detection"'),
+  ]);
+  expect(messages('tune: {rr: {level: high}}')).toEqual(['there is no rule "rr" to tune. Did you mean "r"?']);
+});
+
 describe('log sources', () => {
   const rule = (logsource: object, selection: object): string =>
     stringify({ title: 'T', logsource, detection: { sel: selection, condition: 'sel' } });
