@@ -8,11 +8,16 @@ import { producedEventSchema } from './contract.js';
 import { errorCatalogue } from './errors.js';
 import { type EventField, eventFields } from './event.js';
 import { columnTypeOf } from './native.js';
+import { throttleSignalSchema } from './throttle-topic.js';
 
 /** Files that follow from the list of fields, by path from the package's root. A test fails when one differs. */
 export function generatedFiles(): Map<string, string> {
   return new Map([
     ['schemas/event.schema.json', `${JSON.stringify(jsonSchema(), null, 2)}\n`],
+    [
+      'schemas/throttle.schema.json',
+      `${JSON.stringify(z.toJSONSchema(throttleSignalSchema, { target: 'draft-2020-12' }), null, 2)}\n`,
+    ],
     ['docs/events.md', eventsPage()],
     ['schemas/configuration.schema.json', `${JSON.stringify(configurationJsonSchema(), null, 2)}\n`],
     ['docs/configuration.md', configurationDocumentation()],

@@ -1,7 +1,8 @@
 /** The columns of the table `throttle`, and the topic of that name: apart from the signal, which emitters load. */
+import { z } from 'zod';
 import { type Field, type Fields, positionFields } from './field.js';
 import { jsonTopic } from './record-topic.js';
-import { type ThrottleSignal, throttleOrigins, throttleStates } from './throttle.js';
+import { type ScopeField, scopeFields, type ThrottleSignal, throttleOrigins, throttleStates } from './throttle.js';
 
 export const throttleFields = {
   signal_id: { kind: 'text', required: true, maxBytes: 64, description: 'Hash of tenant, origin and scope.' },
@@ -32,3 +33,33 @@ export const throttleFields = {
 } as const satisfies Fields & Record<keyof ThrottleSignal, Field>;
 
 export const throttleTopic = jsonTopic(throttleFields, ['signal_id', 'revision']);
+
+const scopeField = z.enum(scopeFields as [ScopeField, ...ScopeField[]]);
+const count = () => z.int().min(0);
+
+/** A signal as emitters in any language get it; `parseSignal` is the check on the hot side, and a test compares both. */
+export const throttleSignalSchema = z.looseObject({
+  signal_id: z.string().describe('Known again by it; of one id the highest revision counts.'),
+  revision: count(),
+  state: z.enum(throttleStates),
+  origin: z.enum(throttleOrigins).describe('override: while it is active nothing is held back in its tenant.'),
+  tenant: z.string(),
+  scope: z.partialRecord(scopeField, z.string()).describe('All must be equal; empty: every call.'),
+  each: z.array(scopeField).describe('Fields each value of which has a limit of its own.'),
+  except: z.array(z.string()).describe('Calls that pass all the same, as actor_id=alice.'),
+  block: z.boolean().describe('Every call is refused.'),
+  interval_micros: count().describe('Microseconds to one call; 0: no rate.'),
+  burst: count().describe('Calls that may come at once.'),
+  delay_ms: count().describe('Milliseconds that each call waits.'),
+  producers: count().describe('Producers that share rate and burst.'),
+  dry_run: z.boolean(),
+  reason: z.string(),
+  alert_ids: z.array(z.string()),
+  rule_ids: z.array(z.string()),
+  author: z.string(),
+  author_key: z.string(),
+  issued_at: z.string().meta({ format: 'date-time' }),
+  expires_at: z.string().meta({ format: 'date-time' }),
+  key_id: z.string().describe('First 16 hex digits of the SHA-256 of the public key (SPKI, DER).'),
+  signature: z.string().describe('Ed25519, base64url.'),
+} satisfies Record<keyof ThrottleSignal, z.ZodType>);

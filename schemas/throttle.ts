@@ -184,6 +184,11 @@ export function parseSignal(value: Buffer): ThrottleSignal | undefined {
   }
   if (!isObject(record) || !isObject(record.scope)) return undefined;
   const isSignal =
+    isOneOf(throttleStates, record.state) &&
+    isOneOf(throttleOrigins, record.origin) &&
+    Object.keys(record.scope).every((field) => isOneOf(scopeFields, field)) &&
+    isTexts(record.each) &&
+    (record.each as string[]).every((field) => isOneOf(scopeFields, field)) &&
     textFields.every((name) => typeof record[name] === 'string') &&
     countFields.every((name) => Number.isSafeInteger(record[name]) && (record[name] as number) >= 0) &&
     listFields.every((name) => isTexts(record[name])) &&
@@ -195,6 +200,10 @@ export function parseSignal(value: Buffer): ThrottleSignal | undefined {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isOneOf(known: readonly string[], value: unknown): boolean {
+  return typeof value === 'string' && known.includes(value);
 }
 
 function isTexts(value: unknown): boolean {
