@@ -23,10 +23,6 @@ export const errorCatalogue = {
     retriable: true,
     mend: 'Wait until records were delivered, free disk space, or raise the limit that is named.',
   },
-  call_not_recorded: {
-    retriable: true,
-    mend: 'Free disk space or raise the limit of the spool; without failClosed such calls work and are counted.',
-  },
   store_unavailable: {
     retriable: true,
     mend: 'Look at free disk space and memory; the same action is tried again.',
