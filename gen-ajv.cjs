@@ -1,3 +1,0 @@
-const Ajv=require('ajv/dist/2020').default; const {parseAllDocuments}=require('yaml'); const fs=require('fs');
-const ajv=new Ajv({strict:false,allErrors:true}); const v=ajv.compile(JSON.parse(fs.readFileSync('schemas/rule.schema.json')));
-for (const d of ['rules','test/detector/mistakes']) for (const f of fs.readdirSync(d)) { if(!f.endsWith('.yaml')) continue; for (const doc of parseAllDocuments(fs.readFileSync(`${d}/${f}`,'utf8'))) { const ok=v(doc.toJS()); if ((d==='rules')!==ok) console.log(d,f,ok, ok?'':v.errors.slice(0,3).map(e=>e.instancePath+' '+e.message+' '+JSON.stringify(e.params)).join(' | ')); } }
