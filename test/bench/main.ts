@@ -1,10 +1,12 @@
 /**
  * `npm run bench` lists the benchmarks; `npm run bench -- NAME [--key=value …]` runs one: a table for people, and as
- * the last line one JSON object with `name`, `ratio`, `target`, `ok` and the figures behind them.
+ * the last line one JSON object with `name`, `ratio`, `target`, `ok` and the figures behind them. With --record the
+ * result goes into the table of README.md.
  */
 import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { record } from './record/record.js';
 
 export interface BenchmarkResult {
   readonly name: string;
@@ -34,7 +36,7 @@ async function load(name: string): Promise<Benchmark> {
 
 const [name, ...rest] = process.argv.slice(2);
 if (name === undefined || name === '--help' || name === '-h') {
-  console.log('npm run bench -- NAME [--key=value …]\n');
+  console.log('npm run bench -- NAME [--key=value …] [--record]\n');
   for (const each of names) console.log(`  ${each.padEnd(16)} ${(await load(each)).description}`);
   process.exit(0);
 }
@@ -43,7 +45,12 @@ if (!names.includes(name)) {
   process.exit(2);
 }
 const options: Record<string, string> = {};
+let isRecorded = false;
 for (const argument of rest) {
+  if (argument === '--record') {
+    isRecorded = true;
+    continue;
+  }
   const match = /^--([a-z-]+)=(.*)$/s.exec(argument);
   if (match === null) {
     console.error(`Expected --key=value and got "${argument}".`);
@@ -51,6 +58,8 @@ for (const argument of rest) {
   }
   options[match[1]!] = match[2]!;
 }
-const result = await (await load(name)).run(options);
+const benchmark = await load(name);
+const result = await benchmark.run(options);
+if (isRecorded) record(benchmark.description, result);
 console.log(JSON.stringify(result));
 process.exit(0);
