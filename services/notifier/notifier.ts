@@ -89,6 +89,7 @@ class RunningNotifier implements Notifier {
   private readonly ours = new Set<number>();
   private readonly takeoverMs: number;
   private readonly longestAttemptMs: number;
+  private readonly startedMs: number;
   private partitions = 1;
   private live = false;
   private timer: NodeJS.Timeout | undefined;
@@ -101,6 +102,7 @@ class RunningNotifier implements Notifier {
     const { section, secrets, metrics, shared, clock = Date.now } = options;
     const make = options.makeChannel ?? ((name: string) => makeChannel(name, section, secrets));
     this.now = clock;
+    this.startedMs = clock();
     this.metrics = notifierMetrics(metrics);
     const home = {
       ready: (channel: string) => this.ready(channel),
@@ -279,7 +281,7 @@ class RunningNotifier implements Notifier {
   private own(partition: number, records: readonly Delivery[]): void {
     this.ours.add(partition);
     const now = this.now();
-    const notes = this.planner.own(this.channelsOf(partition), records, now);
+    const notes = this.planner.own(this.channelsOf(partition), records, now, this.startedMs);
     const { lanes, troubles } = this.planner;
     if (lanes.beyondHorizon > 0) {
       troubles.beyondHorizon(lanes.beyondHorizon, this.options.section.horizon, now);

@@ -83,9 +83,12 @@ export class Planner {
     else this.lanes.wakeAlert(response.target, now);
   }
 
-  /** Takes channels over, with the records of their deliveries that were read back, oldest first. */
-  own(channels: readonly string[], records: readonly Delivery[], now: number): Delivery[] {
-    const opened = this.lanes.own(channels, records, now);
+  /**
+   * Takes channels over, with the records of their deliveries that were read back, oldest first. A channel without any
+   * opens: what was before `startedMs`, when this process began, is not told there.
+   */
+  own(channels: readonly string[], records: readonly Delivery[], now: number, startedMs: number): Delivery[] {
+    const opened = this.lanes.own(channels, records, now, startedMs);
     for (const record of records)
       if (record.attempt > 0) this.troubles.note(record.via, record, this.settings.channels.get(record.via));
     for (const { id, atMs } of this.retries.splice(0)) this.retry(id, atMs, now);

@@ -106,7 +106,7 @@ const steady: FarSide = {
 };
 
 /** `MODEL_RUNS=5000 npx vitest run test/notifier/planner.test.ts` looks longer. */
-const runs = Number(process.env.MODEL_RUNS ?? 60);
+const runs = Number(process.env.MODEL_RUNS ?? 40);
 
 describe('the planner says what a naive reference says', () => {
   test('without faults', () => {
@@ -156,7 +156,10 @@ describe('the planner says what a naive reference says', () => {
   test('with a far side that fails for minutes: everything is told in the end, and twice only where nobody could know', () => {
     fc.assert(
       fc.property(fc.array(life, { maxLength: 8 }), fc.nat(), fc.boolean(), (lives, seed, canAsk) => {
-        const alerts = alertsOf(lives);
+        // Without inhibition: what waits for its channel may be hidden by then, and is rightly not told any more.
+        const alerts = alertsOf(lives.map((each) => (each.level === 'low' ? { ...each, level: 'high' } : each))).filter(
+          ({ record }) => record.level !== 'medium',
+        );
         const random = seededRandom(seed);
         const mendedMs = startMs + 300_000;
         const farSide: FarSide = {

@@ -59,7 +59,7 @@ export function simulate(
       planner.takeAlert(record, atMs);
     }
     respondUntil(now);
-    records.push(...planner.own(channels, records, processes === 1 ? fromMs : now));
+    records.push(...planner.own(channels, records, now, fromMs));
     return planner;
   };
   const arrive = (delivery: Delivery, now: number): void => {
