@@ -207,6 +207,9 @@ class TopicIngestor {
 
   private async assign(partitions: readonly number[]): Promise<Map<number, number | undefined>> {
     const { stream, store } = this.options;
+    // The lag is known before the store answers, which may take long.
+    const before = await stream.committed(this.topic, group).catch(() => new Map<number, number>());
+    for (const partition of partitions) this.progress.assigned(partition, before.get(partition));
     const { highest, committed, storedUpTo } = await untilDone(
       async () => ({
         highest: await store.takeOver(this.topic, partitions),

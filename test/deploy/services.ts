@@ -36,7 +36,6 @@ export class Services {
   readonly compose = readCompose();
   private readonly secrets = join(this.home, 'deploy', 'secrets');
   private readonly children = new Set<ChildProcess>();
-  private readonly closing: (() => Promise<unknown>)[] = [];
   private brokers = '';
   private clickhouse = '';
   private count = 0;
@@ -105,12 +104,17 @@ export class Services {
       limits: defaultLimits,
       writer: { key: this.secret('clickhouse_ingestor'), engine: store },
     });
-    this.clickhouse = await server.listen({ host: '127.0.0.1', port: 0 });
-    this.closing.push(async () => {
+    // After an outage it is back at the same address.
+    const port = this.clickhouse === '' ? 0 : Number(new URL(this.clickhouse).port);
+    this.clickhouse = await server.listen({ host: '127.0.0.1', port });
+    this.stopClickHouse = async () => {
+      this.stopClickHouse = async () => undefined;
       await server.close();
       await store.close();
-    });
+    };
   }
+
+  stopClickHouse = async (): Promise<void> => undefined;
 
   /** The environment of a service, with the places of this machine. */
   private environment(name: string, data: string): NodeJS.ProcessEnv {
@@ -128,10 +132,10 @@ export class Services {
     return { PATH: process.env.PATH, MCP_AUDITD_DATA: data, ...Object.fromEntries(given) };
   }
 
-  private spawn(name: string): ChildProcess {
+  private spawn(name: string, more: NodeJS.ProcessEnv = {}): ChildProcess {
     const data = join(this.home, `data-${name}-${++this.count}`);
     const child = spawn(process.execPath, [...cli, ...this.compose.services[name]!.command!], {
-      env: this.environment(name, data),
+      env: { ...this.environment(name, data), ...more },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.children.add(child);
@@ -153,9 +157,9 @@ export class Services {
     return { code, ...texts };
   }
 
-  /** Starts a role and resolves when it listens and its health check passes. */
-  async start(name: string): Promise<RoleProcess> {
-    const child = this.spawn(name);
+  /** Starts a role and resolves when it listens. `more` is added to the environment of the file. */
+  async start(name: string, more: NodeJS.ProcessEnv = {}): Promise<RoleProcess> {
+    const child = this.spawn(name, more);
     const exited = once(child, 'exit') as Promise<[number | null]>;
     let log = '';
     child.stderr!.on('data', (chunk: Buffer) => {
@@ -196,7 +200,7 @@ export class Services {
     const ended = [...this.children].map((child) => once(child, 'exit'));
     for (const child of this.children) child.kill('SIGKILL');
     await Promise.all(ended);
-    for (const close of this.closing) await close();
+    await this.stopClickHouse();
     rmSync(this.home, { recursive: true, force: true });
   }
 }

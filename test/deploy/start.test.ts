@@ -85,6 +85,34 @@ describe('docker-compose.yml, started as it says', () => {
     expect(await ask('SELECT count() = uniqExact(event_id) FROM calls')).toBe('1');
   });
 
+  test('ClickHouse away: ingestors wait and say so, end in time, and what was taken is stored once', async () => {
+    const before = Number(await ask('SELECT count() FROM calls'));
+    const waiting = await services.start('ingestor', { MCP_AUDITD_STOP_TIMEOUT_MS: '4000' });
+    expect(await running.get('ingestor')!.stop()).toBe(0);
+    running.delete('ingestor');
+    await services.stopClickHouse();
+    expect(await send(50)).toBe(50);
+    const get = (path: string) => fetch(`${waiting.url}${path}`);
+    while ((await get('/readyz')).status !== 503) await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(await (await get('/readyz')).text()).toMatch(
+      /"state":"waiting","reason":"\w+ \(clickhouse_unreachable\) fails/,
+    );
+    expect((await get('/healthz')).status).toBe(200);
+    const lag = async () =>
+      [...(await (await get('/metrics')).text()).matchAll(/ingestor_lag_records\{topic="calls".*\} (\d+)/g)]
+        .map((match) => Number(match[1]))
+        .reduce((sum, each) => sum + each, 0);
+    while ((await lag()) !== 50) await new Promise((resolve) => setTimeout(resolve, 200));
+    const startedAt = Date.now();
+    expect(await waiting.stop(), waiting.log()).toBe(0);
+    // Its deadline is 4 s; a busy machine takes its time to end a process.
+    expect(Date.now() - startedAt).toBeLessThan(15_000);
+    await services.startClickHouse();
+    running.set('ingestor', await services.start('ingestor'));
+    await until('SELECT count() FROM calls', String(before + 50));
+    expect(await ask('SELECT count() = uniqExact(event_id) FROM calls')).toBe('1');
+  });
+
   test('every role stops by SIGTERM with exit code 0', async () => {
     for (const [name, role] of running) expect(await role.stop(), `${name}: ${role.log()}`).toBe(0);
   });
