@@ -15,6 +15,9 @@ interface UpOptions extends CommonOptions {
 /** Two signals within this time are one that came twice. */
 const secondSignalMs = 500;
 
+/** Long enough for the last lines of the log. */
+const exitAfterStopMs = 500;
+
 const stopping = `
 SIGTERM and SIGINT stop it in order: what was accepted is durable, what was read
 is stored. A second signal ends it at once, which loses nothing either.`;
@@ -113,6 +116,8 @@ async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
   await running.stop();
   clearTimeout(late);
   log.info('stopped');
+  // A client that still holds a socket or a timer does not hold the process.
+  setTimeout(() => process.exit(), exitAfterStopMs).unref();
 }
 
 function welcome({ url, data }: { url: string; data: string }, chosen: readonly Role[]): string {

@@ -201,6 +201,8 @@ export class KafkaConsumer implements Consumer {
       this.restart = resolve;
       const begin = async () => {
         await consumer.connect();
+        // Given up meanwhile: run() would join the group with a consumer that nobody looks after.
+        if (this.consumer !== consumer) return void (await consumer.disconnect());
         await consumer.subscribe({ topics: [this.home.topicName], fromBeginning: true });
         await consumer.run({
           autoCommit: false,
