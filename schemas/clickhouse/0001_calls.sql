@@ -71,6 +71,13 @@ CREATE TABLE IF NOT EXISTS calls
             count(), sum(duration_ms), max(duration_ms), sum(arguments_bytes), sum(result_bytes)
         GROUP BY tenant, toStartOfMinute(occurred_at), server_name, tool_name, method, outcome
     ),
+    PROJECTION by_tool_day
+    (
+        SELECT
+            tenant, toDate(occurred_at), server_name, tool_name, method, outcome,
+            count(), sum(duration_ms), max(duration_ms), count(duration_ms)
+        GROUP BY tenant, toDate(occurred_at), server_name, tool_name, method, outcome
+    ),
     PROJECTION by_actor_day
     (
         SELECT

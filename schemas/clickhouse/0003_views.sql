@@ -52,3 +52,19 @@ SELECT
     max(occurred_at) AS last_at
 FROM calls
 GROUP BY tenant, day, actor_id, server_name, tool_name, outcome;
+
+-- How each tool did on each day, answered from the projection by_tool_day.
+CREATE OR REPLACE VIEW calls_per_tool_day AS
+SELECT
+    tenant,
+    toDate(occurred_at) AS day,
+    server_name,
+    tool_name,
+    method,
+    outcome,
+    count() AS calls,
+    sum(duration_ms) / nullIf(count(duration_ms), 0) AS average_duration_ms,
+    sum(duration_ms) AS total_duration_ms,
+    max(duration_ms) AS max_duration_ms
+FROM calls
+GROUP BY tenant, day, server_name, tool_name, method, outcome;

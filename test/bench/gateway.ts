@@ -132,7 +132,7 @@ async function memoryOver(bodies: readonly Buffer[], events: number): Promise<nu
 /** `--events` (5 million) are sent for the memory; the rates are medians of `--rounds` of `--rate-events` each. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const events = Number(options.events ?? 5_000_000);
-  const rateEvents = Number(options['rate-events'] ?? 200_000);
+  const rateEvents = Number(options['rate-events'] ?? 100_000);
   const rounds = Number(options.rounds ?? 3);
   const bodies = makeBodies();
   const bytes = Math.round(bodies.reduce((sum, body) => sum + body.length, 0) / bodies.length / bodyEvents);

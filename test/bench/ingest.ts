@@ -60,8 +60,8 @@ async function measure(task: IngestTask): Promise<IngestMeasure> {
 
 /** `--events` in each of `--rounds`, the first fifth of them as warm-up; the paths take turns. Medians count. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const events = Number(options.events ?? 400_000);
-  const rounds = Number(options.rounds ?? 5);
+  const events = Number(options.events ?? 300_000);
+  const rounds = Number(options.rounds ?? 3);
   const directory = mkdtempSync(join(tmpdir(), 'ingest-bench-'));
   try {
     const bytes = await fillStream(join(directory, 'stream'), events);
