@@ -16,8 +16,9 @@ export function addDoctor(program: Command): void {
     .addHelpText(
       'after',
       `
-It changes nothing. On one machine it looks at the data directory, disk, keys and daemon; where they are configured,
-also at brokers, topics, permissions and clocks, and at ClickHouse. The exit code is 1 when something failed; what is
+It changes nothing. On one machine it looks at the data directory, disk, keys
+and daemon; where they are configured, also at brokers, topics, permissions and
+clocks, and at ClickHouse. The exit code is 1 when something failed; what is
 only warned of leaves it at 0.
 
 Examples:

@@ -60,8 +60,8 @@ export function addRoleCommands(program: Command): void {
       .addHelpText(
         'after',
         `
-The same as mcp-auditd up --roles ${role.name}. Several such processes share the work. docs/cluster.md tells how the
-roles are run.
+The same as mcp-auditd up --roles ${role.name}. Several such processes share
+the work. docs/cluster.md tells how the roles are run.
 ${stopping}
 
 Examples:
