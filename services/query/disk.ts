@@ -1,6 +1,6 @@
 /** What lies on the disk, told without opening the stream or the store: it works beside a daemon and without one. */
 import { readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 export interface SpoolState {
   readonly producer_id: string;
@@ -76,18 +76,22 @@ export function diskState(data: string): DiskState {
     const directory = join(data, 'spool', producer_id);
     return { producer_id, bytes: bytesBelow(directory), pid: livingOwner(directory) };
   });
-  let free = 0;
-  try {
-    const { bavail, bsize } = statfsSync(data);
-    free = bavail * bsize;
-  } catch {
-    // No data directory yet.
-  }
   return {
     spool_bytes: spools.reduce((sum, spool) => sum + spool.bytes, 0),
     stream_bytes: bytesBelow(join(data, 'stream')),
     store_bytes: bytesBelow(join(data, 'store')),
-    free_bytes: free,
+    free_bytes: freeBytes(data),
     spools,
   };
+}
+
+/** Of the file system that the directory is on, or will be on once it is made. */
+function freeBytes(directory: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    return bavail * bsize;
+  } catch {
+    const above = dirname(directory);
+    return above === directory ? 0 : freeBytes(above);
+  }
 }
