@@ -40,7 +40,7 @@ notifier:
  * durable answer to the call and one request of the same size to the same server.
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const rounds = Number(options.rounds ?? 60);
+  const rounds = Number(options.rounds ?? 40);
   const bare = await measure(rounds, 0);
   const pictured = await measure(rounds, 100);
   const table = new Table({ head: ['', 'p50 ms', 'p99 ms', 'samples'] });
