@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { ScopedCall } from '../../schemas/scope-index.js';
-import { type Actor, type ActorSource, Actors, clientIdOf, nobody } from './actor.js';
+import { type Actor, Actors, clientIdOf, nobody } from './actor.js';
 import { throttledAnswer } from './enforcement.js';
 import {
   isObject,
@@ -14,7 +14,7 @@ import {
   textOf,
 } from './messages.js';
 import type { Observer } from './observer.js';
-import { type Implementation, PartyFields } from './parties.js';
+import { type ConnectionOptions, type Implementation, PartyFields } from './parties.js';
 import type { CallBeginning, CallEnd, RecordedCall } from './recorder.js';
 import { outweighs, refusedEnd, unrecorded, type Verdict } from './refusal.js';
 
@@ -41,14 +41,6 @@ interface Pending {
   readonly signal: AbortSignal | undefined;
   /** The next call with the same id: one transport can serve several clients that number alike. */
   next: Pending | undefined;
-}
-
-export interface ConnectionOptions {
-  /** stdio, http, sse, memory or other. */
-  readonly transport: string;
-  readonly actor?: ActorSource | undefined;
-  /** Name and version the server gave itself, where they are known before an initialize. */
-  readonly server: Implementation;
 }
 
 /** Requests whose answer says who the server is. */
@@ -93,14 +85,18 @@ export class ObservedConnection {
    * it), or how long it must wait. A batch is refused as a whole, and waits as long as the longest of its calls.
    */
   observe(direction: Direction, message: unknown, context: MessageContext): Verdict | undefined {
-    if (Array.isArray(message)) return this.#observeBatch(direction, message, context);
+    if (Array.isArray(message) && message.length > 0) return this.#observeBatch(direction, message, context);
+    return this.#observeOne(direction, message, context);
+  }
+
+  #observeOne(direction: Direction, message: unknown, context: MessageContext): Verdict | undefined {
     let verdict: Verdict | undefined;
     try {
       const kind = messageKind(message);
       if (kind === 'request') verdict = this.#begin(direction, message as JsonObject, context);
       else if (kind === 'response') this.#end(direction, message as JsonObject);
       else if (kind === 'notification') this.#notified(direction, message as JsonObject);
-      else if (message !== this.#lastInvalid || typeof message !== 'object') {
+      else if (message !== this.#lastInvalid || !isObject(message)) {
         this.#lastInvalid = message;
         this.#invalid(direction, 'not a JSON-RPC message', context);
       }
@@ -162,7 +158,8 @@ export class ObservedConnection {
   #observeBatch(direction: Direction, batch: readonly unknown[], context: MessageContext): Verdict | undefined {
     let verdict: Verdict | undefined;
     for (const item of batch) {
-      const next = this.observe(direction, item, context);
+      // A batch within a batch is no message.
+      const next = this.#observeOne(direction, item, context);
       if (next !== undefined && (verdict === undefined || outweighs(next, verdict))) verdict = next;
     }
     if (verdict === undefined || !('refusal' in verdict)) return verdict;
@@ -203,7 +200,8 @@ export class ObservedConnection {
   }
 
   #beginning(direction: Direction, message: JsonObject, context: MessageContext): CallBeginning {
-    const method = message.method as string;
+    // An event must name its method, and the empty text is none.
+    const method = (message.method as string) || invalidMethod;
     if (direction === 'server_to_client') return this.#serverRequest(method, message, context);
     const parts = requestParts(method, message.params, context.header('traceparent'));
     this.#learnClient(method, message, parts.meta, context);

@@ -1,10 +1,19 @@
-import type { Actor } from './actor.js';
+import type { Actor, ActorSource } from './actor.js';
 import type { CommonFields, Recorder } from './recorder.js';
 
 /** A name and a version that a client or a server gave itself. */
 export interface Implementation {
   readonly name: string;
   readonly version: string;
+}
+
+/** What is known of a connection before its first message. */
+export interface ConnectionOptions {
+  /** stdio, http, sse, memory or other. */
+  readonly transport: string;
+  readonly actor?: ActorSource | undefined;
+  /** Name and version the server gave itself, where they are known before an initialize. */
+  readonly server: Implementation;
 }
 
 /** Who calls whom over what: what the events of a connection have in common. */

@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -180,6 +182,40 @@ function streamTransport(input: PassThrough, output: PassThrough): Transport {
 
 const serverFile = (name: string) =>
   fileURLToPath(new URL(`../../node_modules/@modelcontextprotocol/${name}/dist/index.js`, import.meta.url));
+
+/** A Python that has mcp-server-time: installed once below node_modules/.cache. Else the reason why there is none. */
+function pythonServer(): { python: string } | { missing: string } {
+  const directory = fileURLToPath(new URL('../../node_modules/.cache/python-server', import.meta.url));
+  const python = join(directory, 'bin', 'python');
+  const has = () => spawnSync(python, ['-c', 'import mcp_server_time']).status === 0;
+  if (has()) return { python };
+  for (const [command, ...args] of [
+    ['python3', '-m', 'venv', directory],
+    [python, '-m', 'pip', 'install', '--quiet', 'mcp-server-time==2026.10.19'],
+  ] as [string, ...string[]][]) {
+    const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+    if (status !== 0) return { missing: `${command} ${args.join(' ')}: ${error?.message ?? stderr.slice(-300)}` };
+  }
+  return has() ? { python } : { missing: 'mcp_server_time was installed and cannot be imported' };
+}
+
+describe('a server in Python', () => {
+  it('answers through wrap, and is on record', { timeout: 180_000 }, async (context) => {
+    const found = pythonServer();
+    if ('missing' in found) return context.skip(`no Python server can be had: ${found.missing}`);
+    const run = wrapped(['-m', 'mcp_server_time', '--local-timezone', 'UTC'], { name: 'time' }, found.python);
+    const client = new Client({ name: 'asker', version: '1' });
+    await client.connect(streamTransport(run.stdin, run.stdout));
+    expect((await client.listTools()).tools.map((tool) => tool.name)).toContain('get_current_time');
+    const answer = await client.callTool({ name: 'get_current_time', arguments: { timezone: 'UTC' } });
+    expect(JSON.stringify(answer.content)).toContain('datetime');
+    await client.close();
+    await run.exitCode;
+    expect(Recording.latest().of('tools/call')).toMatchObject([
+      { tool_name: 'get_current_time', outcome: 'success', arguments: { timezone: 'UTC' } },
+    ]);
+  });
+});
 
 describe('real servers', () => {
   it.each([
