@@ -249,8 +249,12 @@ export class Cluster {
   record(count: number, perSecond = 4_000): Promise<void> {
     const { child } = this.emitter;
     return new Promise((done) => {
-      this.emitted = done;
-      child?.once('exit', () => done());
+      const gone = () => done();
+      child?.once('exit', gone);
+      this.emitted = () => {
+        child?.off('exit', gone);
+        done();
+      };
       child?.stdin?.write(`${count} ${perSecond}\n`);
     });
   }
