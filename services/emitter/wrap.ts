@@ -166,10 +166,12 @@ class Passage {
   late: ((bytes: readonly Buffer[]) => void) | undefined;
   #waiting = 0;
   #whenNoneWaits: (() => void) | undefined;
+  /** The beginning of a line that has not ended. */
   #held: Buffer[] = [];
   #heldBytes = 0;
-  #verdict: Verdict | undefined;
-  #message: unknown;
+  /** What was said of each line that has ended since. */
+  #seen: { readonly verdict: Verdict | undefined; readonly message: unknown }[] = [];
+  #isAllPassed = true;
 
   constructor(direction: Direction, observer: Observer, connection: ObservedConnection, back: Writable) {
     this.#direction = direction;
@@ -182,23 +184,29 @@ class Passage {
   }
 
   push(chunk: Buffer): Buffer[] {
-    if (!this.#mayRefuse) {
-      this.#splitter.push(chunk);
-      this.#connection.commit();
-      return [chunk];
-    }
-    const passed: Buffer[] = [];
-    let start = 0;
-    while (start < chunk.length) {
-      const end = chunk.indexOf(0x0a, start) + 1 || chunk.length;
-      const piece = chunk.subarray(start, end);
-      this.#hold(piece);
-      this.#splitter.push(piece);
-      if (piece[piece.length - 1] === 0x0a) passed.push(...this.#release());
-      else if (!this.#refusesLong && this.#heldBytes > maxLineBytes + 1) passed.push(...this.#held.splice(0));
-      start = end;
-    }
+    this.#splitter.push(chunk);
     this.#connection.commit();
+    if (!this.#mayRefuse) return [chunk];
+    const passed: Buffer[] = [];
+    const end = chunk.lastIndexOf(0x0a) + 1;
+    if (this.#isAllPassed) {
+      if (end > 0) {
+        passed.push(...this.#held, chunk.subarray(0, end));
+        this.#held = [];
+        this.#heldBytes = 0;
+      }
+    } else {
+      for (let start = 0; start < end; ) {
+        const lineEnd = chunk.indexOf(0x0a, start) + 1;
+        this.#hold(chunk.subarray(start, lineEnd));
+        passed.push(...this.#release());
+        start = lineEnd;
+      }
+    }
+    this.#seen = [];
+    this.#isAllPassed = true;
+    if (end < chunk.length) this.#hold(chunk.subarray(end));
+    if (!this.#refusesLong && this.#heldBytes > maxLineBytes + 1) passed.push(...this.#held.splice(0));
     return passed;
   }
 
@@ -222,14 +230,12 @@ class Passage {
     else this.#held.push(piece);
   }
 
+  /** What goes on of the line that is held, by what was said of it. */
   #release(): Buffer[] {
-    const verdict = this.#verdict;
     const held = this.#held;
     this.#held = [];
     this.#heldBytes = 0;
-    this.#verdict = undefined;
-    const message = this.#message;
-    this.#message = undefined;
+    const { verdict, message } = this.#seen.shift() ?? { verdict: undefined, message: undefined };
     if (verdict === undefined) return held;
     if ('refusal' in verdict) return this.#refuse(verdict.refusal, message);
     this.#waiting += 1;
@@ -241,22 +247,23 @@ class Passage {
     return [];
   }
 
-  #observe(line: Buffer | undefined): void {
+  #observe(line: string | undefined): void {
+    let verdict: Verdict | undefined;
+    let message: unknown;
     if (line === undefined) {
       const reason = `a line of more than ${maxLineBytes} bytes`;
-      this.#verdict = this.#connection.invalid(this.#direction, reason, stdioContext);
-      if (this.#refusesLong) this.#verdict ??= { refusal: { code: -32600, message: `refused: ${reason}` } };
-      return;
+      verdict = this.#connection.invalid(this.#direction, reason, stdioContext);
+      if (this.#refusesLong) verdict ??= { refusal: { code: -32600, message: `refused: ${reason}` } };
+    } else if (line !== '' && line.trim() !== '') {
+      message = parse(line);
+      verdict =
+        message === undefined
+          ? this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext)
+          : this.#connection.observe(this.#direction, message, stdioContext);
     }
-    const text = line.toString();
-    if (text.trim() === '') return;
-    try {
-      this.#message = JSON.parse(text);
-    } catch {
-      this.#verdict = this.#connection.invalid(this.#direction, 'a line that is not JSON', stdioContext);
-      return;
-    }
-    this.#verdict = this.#connection.observe(this.#direction, this.#message, stdioContext);
+    if (!this.#mayRefuse) return;
+    this.#seen.push({ verdict, message });
+    if (verdict !== undefined) this.#isAllPassed = false;
   }
 
   /** Answers each call of the line that is held back, and returns what goes on in the place of answers. */
@@ -270,5 +277,14 @@ class Passage {
       else if (id !== undefined && this.#back.writable) this.#back.write(answer);
     }
     return passed;
+  }
+}
+
+/** Undefined when the text is not JSON. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }

@@ -80,7 +80,7 @@ describe('bytes', () => {
         const lines = texts.map((each) => each.replaceAll('\n', ''));
         const input = Buffer.from(lines.map((each) => `${each}\n`).join(''));
         const seen: (string | undefined)[] = [];
-        const splitter = new LineSplitter((each) => seen.push(each?.toString()), 8);
+        const splitter = new LineSplitter((each) => seen.push(each), 8);
         for (let start = 0; start < input.length; start += size) splitter.push(input.subarray(start, start + size));
         splitter.end();
         expect(seen).toEqual(lines.map((each) => (Buffer.byteLength(each) > 8 ? undefined : each)));
