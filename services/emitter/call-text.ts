@@ -172,7 +172,7 @@ export class CallText {
 
   /** As `end`, without anything of the answer: for when there is no room for more. */
   shortestEnd(begun: BegunText): string {
-    return close('', notesText(begun.redactions, true));
+    return begun.redactions.length === 0 ? shortestRest : close('', notesText(begun.redactions, true));
   }
 
   #attributes(attributes: Readonly<Record<string, string>> | undefined, notes: Notes): string {
@@ -204,6 +204,8 @@ export class CallText {
     return policy === 'both' || policy === part;
   }
 }
+
+const shortestRest = close('', notesText([], true));
 
 /** Closes an event's text; `rest` is '' or ends with a comma. */
 function close(text: string, rest: string): string {

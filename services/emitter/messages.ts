@@ -120,30 +120,32 @@ const errorTypes: Readonly<Record<number, string>> = {
   429: 'rate_limited',
 };
 
-const success: ResponseParts = {
-  outcome: 'success',
-  errorType: '',
-  errorCode: 0,
-  errorMessage: '',
-  taskId: '',
-  result: undefined,
-};
-
 /** Takes a response apart: how the call ended and with what. */
 export function responseParts(message: JsonObject): ResponseParts {
   if (isObject(message.error)) return errorParts(message.error);
   const result = message.result;
-  if (!isObject(result)) return { ...success, result };
+  if (!isObject(result)) return succeeded(result);
   if (result.isError === true) {
-    return { ...success, outcome: 'tool_error', errorType: 'tool_error', errorMessage: firstText(result), result };
+    return {
+      ...succeeded(undefined),
+      outcome: 'tool_error',
+      errorType: 'tool_error',
+      errorMessage: firstText(result),
+      result,
+    };
   }
-  if (result.resultType === 'input_required') return { ...success, outcome: 'input_required', result };
+  if (result.resultType === 'input_required') return { ...succeeded(undefined), outcome: 'input_required', result };
   // 2025-11-25 answers with {task: {taskId}}, 2026-07-28 marks the result and puts the task's fields beside the mark.
   const task = isObject(result.task) ? result.task : result.resultType === 'task' ? result : undefined;
   if (task !== undefined && typeof task.taskId === 'string') {
-    return { ...success, outcome: 'task_created', taskId: task.taskId, result };
+    return { ...succeeded(undefined), outcome: 'task_created', taskId: task.taskId, result };
   }
-  return { ...success, result };
+  return succeeded(result);
+}
+
+/** Written out, because nearly every answer is one. */
+function succeeded(result: unknown): ResponseParts {
+  return { outcome: 'success', errorType: '', errorCode: 0, errorMessage: '', taskId: '', result };
 }
 
 function errorParts(error: JsonObject): ResponseParts {

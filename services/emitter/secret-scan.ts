@@ -105,7 +105,7 @@ function isTelling(text: string, at: number, code: number): boolean {
       );
     case 114: // r
     case 82: // R
-      return text.slice(Math.max(0, at - 5), end).toLowerCase() === 'bearer';
+      return before(text, at, 101) && text.slice(Math.max(0, at - 5), end).toLowerCase() === 'bearer';
     case 126: // ~
       return endsWith(text, '8Q~', end);
     case 122: // z
@@ -113,6 +113,11 @@ function isTelling(text: string, at: number, code: number): boolean {
     case 47: // /
       return endsWith(text, 'hooks.slack.com/', end);
     default: // c, C
-      return text.slice(Math.max(0, at - 4), end).toLowerCase() === 'basic';
+      return before(text, at, 105) && text.slice(Math.max(0, at - 4), end).toLowerCase() === 'basic';
   }
+}
+
+/** Whether the letter before is this one, small or capital: most words end here. */
+function before(text: string, at: number, smallLetter: number): boolean {
+  return (text.charCodeAt(at - 1) | 32) === smallLetter;
 }

@@ -1,4 +1,4 @@
-import { installPeers, peerNames } from './emitter/peers.js';
+import { availablePeers } from './emitter/peers.js';
 import { runWorker, settled, startCollector, type WorkerTask, withDataDirectory } from './emitter/processes.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
@@ -22,10 +22,8 @@ const awayCallPauseMs = 20;
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const awaySeconds = Number(options.away ?? 30);
-  const skipped = installPeers();
-  if (skipped !== undefined) throw new Error(`The peers, and the SDK they share, cannot be installed: ${skipped}`);
   const figures: Record<string, Record<string, Row>> = {};
-  for (const variant of ['ours', ...peerNames]) {
+  for (const variant of ['ours', ...availablePeers()]) {
     figures[variant] = {
       '20,000 calls, SIGKILL': await killed(variant, 20_000),
       'burst of 100, SIGKILL': await killed(variant, 100),

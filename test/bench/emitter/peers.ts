@@ -18,24 +18,36 @@ export type PeerName = (typeof peerNames)[number];
 
 const directory = fileURLToPath(new URL('../../../node_modules/.cache/bench-peers', import.meta.url));
 
-/** Resolves modules from where the peers are installed, so that peer and server share one copy of the SDK. */
-export const peerRequire = createRequire(join(directory, 'package.json'));
+/** Resolves modules from where the peers are, so that peer and server share one copy of the SDK; else our own. */
+export const peerRequire = createRequire(isInstalled() ? join(directory, 'package.json') : import.meta.url);
 
-/** Installs the peers once, without running their scripts. Returns the error's text when they cannot be. */
-export function installPeers(): string | undefined {
-  const installed = Object.keys(packages).every((name) => existsSync(join(directory, 'node_modules', name)));
-  if (installed) return undefined;
+function isInstalled(): boolean {
+  return Object.keys(packages).every((name) => existsSync(join(directory, 'node_modules', name, 'package.json')));
+}
+
+/**
+ * The peers that can be measured. They are installed once, outside the tree and without running their scripts; where
+ * they cannot be had, each is named as skipped, with the reason.
+ */
+export function availablePeers(): readonly PeerName[] {
+  if (isInstalled()) return peerNames;
+  console.log('installing the peers, once …');
   try {
     mkdirSync(directory, { recursive: true });
     writeFileSync(join(directory, 'package.json'), '{"private":true,"name":"bench-peers"}');
     const wanted = Object.entries(packages).map(([name, version]) => `${name}@${version}`);
     execFileSync('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...wanted], {
       cwd: directory,
-      stdio: 'ignore',
+      stdio: ['ignore', 'ignore', 'pipe'],
     });
-    return undefined;
+    return peerNames;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    const reason = String((error as { stderr?: Buffer }).stderr ?? error)
+      .trim()
+      .split('\n')
+      .at(-1);
+    for (const name of peerNames) console.log(`${name}: skipped, cannot be installed (${reason})`);
+    return [];
   }
 }
 
