@@ -17,12 +17,13 @@
 import type { Alert } from '../../schemas/alert.js';
 import { Episodes } from './episodes.js';
 import { type EngineRecord, EventReader } from './event-reader.js';
+import { GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
 import { Matcher, Slots } from './matcher.js';
 import { RecentIds } from './recent-ids.js';
 import type { Rule, RuleSet } from './rule.js';
-import { type RuleCounts, RuleRun } from './rule-run.js';
+import { type Moment, type RuleCounts, RuleRun } from './rule-run.js';
 import { Timers } from './timers.js';
 
 export interface EngineLimits {
@@ -63,10 +64,11 @@ export interface RuleStatus extends RuleCounts {
 /** Clocks of machines that are kept differ by less; a greater difference is worth a flag. */
 const clockToleranceMicros = 5e6;
 const minuteMicros = 60e6;
-/** Groups that are looked at for each record, to drop what is over: twice as many as a record can make in one rule. */
-const sweptPerRecord = 2;
-/** Records between two looks at the total of bytes. */
-const recordsPerCheck = 256;
+/** Records between two looks at some groups of one rule, to weigh them and to drop what is over; and how many those are. */
+const recordsPerSweep = 32;
+const sweptAtOnce = 32;
+/** Sweeps between two looks at the total of bytes. */
+const sweepsPerCheck = 16;
 
 export class Engine {
   readonly counts: EngineCounts = {
@@ -80,6 +82,8 @@ export class Engine {
   private readonly rules: readonly RuleRun[];
   private readonly matcher: Matcher;
   private readonly reader: EventReader;
+  private readonly moment: Moment;
+  private readonly indexes = new Map<string, GroupIndex>();
   private readonly timers = new Timers();
   private readonly slots = new Slots();
   private readonly ids: RecentIds;
@@ -101,10 +105,22 @@ export class Engine {
   ) {
     this.limits = { ...defaultEngineLimits, ...limits };
     this.ids = new RecentIds(this.limits.rememberedIds);
+    const id = (): string => this.reader.eventId || this.reader.position;
+    this.moment = {
+      time: 0,
+      recorded: 0,
+      forgottenThrough: 0,
+      flags: noFlags,
+      get eventId() {
+        return id();
+      },
+    };
     const { slots } = this;
     const around = {
       timers: this.timers,
       slots,
+      moment: this.moment,
+      indexOf: (tenant: string, fields: string) => this.indexOf(tenant, fields),
       emit: (rule: RuleRun, alert: Alert) => this.alert(rule, alert),
       limited: (rule: RuleRun, tenant: string, limit: string, count: number) =>
         this.limited(rule.rule.id, tenant, limit, count),
@@ -114,22 +130,22 @@ export class Engine {
       roles.map(({ expression }, role) => ({ rule: index, role, expression })),
     );
     this.matcher = new Matcher(wanted, this.rules.length, slots, ruleSet.calendars);
-    this.reader = new EventReader(slots.fields);
+    this.reader = new EventReader(slots.fields, this.matcher.fieldValues);
   }
 
   /** Takes the next record of the stream. */
   take(record: EngineRecord): void {
     this.counts.records++;
     this.passTime(record.recordedAtMicros);
-    this.sweep();
+    if (this.counts.records % recordsPerSweep === 0) this.sweep();
     const { reader, matcher } = this;
     if (!reader.read(record)) {
       this.counts.unreadable++;
       return;
     }
-    const tenant = reader.tenant;
-    const eventId = reader.eventId;
-    if (!this.ids.see(eventId, this.ownerOf(tenant), record.recordedAtMicros)) {
+    const { tenant } = reader;
+    // Without an id it cannot be known again.
+    if (reader.hasId && !this.ids.see(reader.idWords, this.ownerOf(tenant), record.recordedAtMicros)) {
       this.counts.repeated++;
       return;
     }
@@ -137,15 +153,13 @@ export class Engine {
     if (future) this.counts.fromTheFuture++;
     matcher.match(reader);
     if (matcher.matched.length === 0) return;
-    const moment = {
-      time: reader.timeMicros,
-      recorded: this.clock,
-      eventId: eventId === '' ? `${record.partition}/${record.offset}` : eventId,
-      forgottenThrough: this.ids.forgottenThrough,
-      flags: future ? futureFlags : noFlags,
-    };
+    const { moment } = this;
+    moment.time = reader.timeMicros;
+    moment.recorded = this.clock;
+    moment.forgottenThrough = this.ids.forgottenThrough;
+    moment.flags = future ? futureFlags : noFlags;
     for (const index of matcher.matched)
-      (this.rules[index] as RuleRun).event(tenant, matcher.roles[index] as number, reader, moment);
+      (this.rules[index] as RuleRun).event(tenant, matcher.roles[index] as number, reader);
   }
 
   /** The stream's time is at least this, as a record of another topic or of an idle partition says. Microseconds. */
@@ -158,6 +172,13 @@ export class Engine {
       else this.limitDue(tenant, key);
     }
     this.clock = clock;
+  }
+
+  private indexOf(tenant: string, fields: string): GroupIndex {
+    const key = groupKey([fields, tenant]);
+    const index = this.indexes.get(key) ?? new GroupIndex();
+    this.indexes.set(key, index);
+    return index;
   }
 
   private ownerOf(tenant: string): number {
@@ -223,12 +244,17 @@ export class Engine {
     else if (at < Number.POSITIVE_INFINITY) this.timers.set({ at, rule: -1, tenant, key, of: 'episode' });
   }
 
+  /** Looks at some groups of the next rule that has any. */
   private sweep(): void {
-    if (this.counts.records % recordsPerCheck === 0) this.holdBytes();
-    if (this.rules.length === 0) return;
-    this.swept = (this.swept + 1) % this.rules.length;
-    for (const { groups } of (this.rules[this.swept] as RuleRun).shares.values())
-      groups.sweep(sweptPerRecord, this.clock);
+    const { rules, clock } = this;
+    for (let looked = 0; looked < rules.length; looked++) {
+      this.swept = (this.swept + 1) % rules.length;
+      const { shares } = rules[this.swept] as RuleRun;
+      if (shares.size === 0) continue;
+      for (const { groups } of shares.values()) groups.sweep(sweptAtOnce, clock);
+      break;
+    }
+    if (this.counts.records % (recordsPerSweep * sweepsPerCheck) === 0) this.holdBytes();
   }
 
   /** Bytes of state, roughly. */

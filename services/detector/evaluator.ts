@@ -50,7 +50,10 @@ export interface Evaluator<State = unknown> {
   readonly keepMicros: number;
   create(happening: Happening): State;
   event(state: State, happening: Happening): Trigger | typeof late | undefined;
-  /** Next stream's time at which `elapsed` has something to do. A type without it never waits for time. */
+  /**
+   * Next stream's time at which `elapsed` has something to do, and after `elapsed` a later one. A type without it never
+   * waits for time.
+   */
   due?(state: State): number;
   elapsed?(state: State, clock: number): Elapsed;
   /** When an event ended the group's episode itself: the time it did. */

@@ -7,7 +7,7 @@ import { Calendar, type CalendarDefinition } from '../../schemas/calendar.js';
 import type { EventReader } from './event-reader.js';
 import type { Expression, Test } from './expression.js';
 import { spell, spellTest } from './expression.js';
-import { FieldTests, type Value } from './field-tests.js';
+import { comparisonOf, FieldValues } from './field-values.js';
 import type { FieldReference } from './fields.js';
 
 /** One selection of one rule. */
@@ -76,9 +76,10 @@ export class Matcher {
   private event = 0;
   private timeMicros = 0;
   private readonly tests = new Map<string, KnownTest>();
-  private readonly fieldTests: (FieldTests | undefined)[] = [];
+  /** By slot: the values of the field with the tests that they meet. */
+  readonly fieldValues: readonly FieldValues[];
   private readonly guardSlots: number[];
-  private metAt: Uint32Array;
+  private readonly metAt: Uint32Array;
   private readonly answeredAt: Uint32Array;
   private readonly visitedAt: Uint32Array;
   private readonly waiting: number[][];
@@ -121,12 +122,12 @@ export class Matcher {
     this.guardSlots = [...guardSlots].sort((left, right) => left - right);
     const bySlot = new Map<number, Map<number, Test>>();
     for (const { number, slot, test } of byNumber) {
+      if (test.kind === 'number' && (this.waiting[number] as number[]).length === 0) continue;
       const tests = bySlot.get(slot) ?? new Map<number, Test>();
       tests.set(number, test);
       bySlot.set(slot, tests);
     }
-    for (const [slot, tests] of bySlot)
-      this.fieldTests[slot] = new FieldTests((slots.fields[slot] as FieldReference).kind, tests);
+    this.fieldValues = slots.fields.map(({ kind }, slot) => new FieldValues(kind, bySlot.get(slot) ?? new Map()));
     this.answeredAt = new Uint32Array(slots.fields.length);
   }
 
@@ -172,17 +173,10 @@ export class Matcher {
 
   /** Marks the tests that the field's value meets, and returns them. */
   private answer(slot: number): readonly number[] {
-    this.answeredAt[slot] = this.event;
-    const tests = this.fieldTests[slot] as FieldTests;
-    const text = this.reader.text(slot);
-    if (typeof text === 'string') return this.mark(tests.valueOf(text));
-    // A list meets what one of its items meets.
-    if (text.length === 0) return this.mark(tests.valueOf(''));
-    return [...new Set(text.flatMap((item) => this.mark(tests.valueOf(item))))];
-  }
-
-  private mark({ tests }: Value): readonly number[] {
-    for (const test of tests) this.metAt[test] = this.event;
+    const { metAt, event } = this;
+    const { tests } = this.reader.value(slot);
+    this.answeredAt[slot] = event;
+    for (const test of tests) metAt[test] = event;
     return tests;
   }
 
@@ -242,6 +236,11 @@ export class Matcher {
     const known = this.known(field, test);
     known.uses++;
     const { number, slot } = known;
+    // Of many thresholds one is asked: nothing is gained by answering all of them together.
+    if (test.kind === 'number') {
+      const holds = comparisonOf(test.comparison, test.value);
+      return () => holds(this.reader.number(slot));
+    }
     return () => {
       if (this.answeredAt[slot] !== this.event) this.answer(slot);
       return this.metAt[number] === this.event;
@@ -253,8 +252,7 @@ export class Matcher {
     return () => {
       const [left, right] = slots.map((slot) => {
         const text = this.reader.text(slot);
-        const joined = typeof text === 'string' ? text : text.join('\n');
-        return test.cased ? joined : joined.toLowerCase();
+        return test.cased ? text : text.toLowerCase();
       }) as [string, string];
       // A field that the event does not have is equal to nothing and contains nothing.
       if (left === '' || right === '') return false;

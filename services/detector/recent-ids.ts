@@ -1,6 +1,7 @@
 /**
  * The ids of the newest events, so that one that was delivered twice counts once. A ring in the order of arrival and an
- * open-addressing table (linear probing, half full at most): 32 bytes an id, grown by doubling up to the limit.
+ * open-addressing table (linear probing, half full at most): 40 bytes an id, grown fourfold up to the limit. The table
+ * has the hash beside the place, so that what only lies near is passed without looking at the ring.
  *
  * What was forgotten could come again and count again. So `forgottenThrough` says up to which of the stream's times ids
  * were forgotten: an event that occurred before it may be a repetition.
@@ -13,6 +14,7 @@ export class RecentIds {
   private capacity: number;
   private words: Uint32Array;
   private recorded: Float64Array;
+  /** Of each slot the place in the ring plus one, 0 where it is free, and the id's hash. */
   private table: Int32Array;
   private next = 0;
   private oldest = 0;
@@ -28,52 +30,41 @@ export class RecentIds {
     this.capacity = initialIds;
     this.words = new Uint32Array(initialIds * 4);
     this.recorded = new Float64Array(initialIds);
-    this.table = new Int32Array(initialIds * 2);
+    this.table = new Int32Array(initialIds * 4);
   }
 
-  get size(): number {
+  private get size(): number {
     return this.next - this.oldest;
   }
 
   get bytes(): number {
-    return this.capacity * 32;
+    return this.capacity * 40;
   }
 
   /**
-   * Remembers the id; false when it was remembered already. Text that is no UUID is always new.
+   * Remembers the id; false when it was remembered already.
    *
+   * @param id The four words of a UUID.
    * @param owner A number for whose the event is: two owners do not know each other's ids.
    */
-  see(id: string, owner: number, recorded: number): boolean {
-    if (!this.parse(id)) return true;
-    this.id[0] = (this.id[0] as number) ^ owner;
-    if (this.table[this.find()] !== 0) return false;
-    if (this.size === this.capacity) {
+  see(id: Uint32Array, owner: number, recorded: number): boolean {
+    this.id.set(id);
+    this.id[0] = (id[0] as number) ^ owner;
+    const hash = this.hash(this.id[0] as number, this.id[1] as number, this.id[2] as number, this.id[3] as number);
+    let slot = this.find(hash);
+    if (this.table[slot] !== 0) return false;
+    if (this.next - this.oldest === this.capacity) {
       if (this.capacity < this.limit) this.grow();
       else this.forget();
+      slot = this.find(hash);
     }
     const place = this.next % this.capacity;
     this.words.set(this.id, place * 4);
     this.recorded[place] = recorded;
-    this.table[this.find()] = place + 1;
+    this.table[slot] = place + 1;
+    this.table[slot + 1] = hash;
     this.next++;
     return true;
-  }
-
-  private parse(text: string): boolean {
-    if (text.length !== 36) return false;
-    const { id } = this;
-    let word = 0;
-    let digits = 0;
-    for (let at = 0; at < 36; at++) {
-      const code = text.charCodeAt(at);
-      if (code === 45) continue;
-      const digit = code >= 48 && code <= 57 ? code - 48 : code >= 97 && code <= 102 ? code - 87 : -1;
-      if (digit < 0) return false;
-      word = (word << 4) | digit;
-      if ((++digits & 7) === 0) id[(digits >> 3) - 1] = word;
-    }
-    return digits === 32;
   }
 
   /** Multiply and shift as in MurmurHash3. */
@@ -82,49 +73,49 @@ export class RecentIds {
     hash = Math.imul(hash ^ (hash >>> 13) ^ second, 0xc2b2ae35);
     hash = Math.imul(hash ^ (hash >>> 16) ^ third, 0x85ebca6b);
     hash = Math.imul(hash ^ (hash >>> 13) ^ fourth, 0xc2b2ae35);
-    return (hash ^ (hash >>> 16)) >>> 0;
+    return hash ^ (hash >>> 16);
   }
 
   /** The slot of the id in `this.id`, or the free one where it belongs. */
-  private find(): number {
+  private find(hash: number): number {
     const { id, words, table } = this;
-    const mask = table.length - 1;
-    let slot = this.hash(id[0] as number, id[1] as number, id[2] as number, id[3] as number) & mask;
+    const mask = table.length - 2;
+    let slot = (hash << 1) & mask;
     for (;;) {
       const entry = table[slot] as number;
       if (entry === 0) return slot;
-      const at = (entry - 1) * 4;
-      if (words[at] === id[0] && words[at + 1] === id[1] && words[at + 2] === id[2] && words[at + 3] === id[3])
-        return slot;
-      slot = (slot + 1) & mask;
+      if (table[slot + 1] === hash) {
+        const at = (entry - 1) * 4;
+        if (words[at] === id[0] && words[at + 1] === id[1] && words[at + 2] === id[2] && words[at + 3] === id[3])
+          return slot;
+      }
+      slot = (slot + 2) & mask;
     }
   }
 
-  private homeOf(place: number): number {
+  private hashOfPlace(place: number): number {
     const { words } = this;
     const at = place * 4;
-    return (
-      this.hash(words[at] as number, words[at + 1] as number, words[at + 2] as number, words[at + 3] as number) &
-      (this.table.length - 1)
-    );
+    return this.hash(words[at] as number, words[at + 1] as number, words[at + 2] as number, words[at + 3] as number);
   }
 
   private forget(): void {
     const place = this.oldest % this.capacity;
     this.forgottenThrough = Math.max(this.forgottenThrough, this.recorded[place] as number);
     const { table } = this;
-    const mask = table.length - 1;
-    let hole = this.homeOf(place);
-    while (table[hole] !== place + 1) hole = (hole + 1) & mask;
+    const mask = table.length - 2;
+    let hole = (this.hashOfPlace(place) << 1) & mask;
+    while (table[hole] !== place + 1) hole = (hole + 2) & mask;
     // What was pushed past the slot moves back, so that no search ends too early (Knuth, volume 3, 6.4, algorithm R).
     let probe = hole;
     for (;;) {
-      probe = (probe + 1) & mask;
+      probe = (probe + 2) & mask;
       const entry = table[probe] as number;
       if (entry === 0) break;
-      const home = this.homeOf(entry - 1);
+      const home = ((table[probe + 1] as number) << 1) & mask;
       if (((probe - home) & mask) < ((probe - hole) & mask)) continue;
       table[hole] = entry;
+      table[hole + 1] = table[probe + 1] as number;
       hole = probe;
     }
     table[hole] = 0;
@@ -133,10 +124,10 @@ export class RecentIds {
 
   private grow(): void {
     const { words, recorded, capacity, oldest, next } = this;
-    this.capacity = capacity * 2;
+    this.capacity = Math.min(capacity * 4, this.limit);
     this.words = new Uint32Array(this.capacity * 4);
     this.recorded = new Float64Array(this.capacity);
-    this.table = new Int32Array(this.capacity * 2);
+    this.table = new Int32Array(this.capacity * 4);
     for (let order = oldest; order < next; order++) {
       const from = order % capacity;
       this.put(order % this.capacity, words.subarray(from * 4, from * 4 + 4), recorded[from] as number);
@@ -146,10 +137,12 @@ export class RecentIds {
   private put(place: number, id: Uint32Array, recorded: number): void {
     this.words.set(id, place * 4);
     this.recorded[place] = recorded;
-    const mask = this.table.length - 1;
-    let slot = this.homeOf(place);
-    while (this.table[slot] !== 0) slot = (slot + 1) & mask;
+    const hash = this.hashOfPlace(place);
+    const mask = this.table.length - 2;
+    let slot = (hash << 1) & mask;
+    while (this.table[slot] !== 0) slot = (slot + 2) & mask;
     this.table[slot] = place + 1;
+    this.table[slot + 1] = hash;
   }
 
   save(): unknown {

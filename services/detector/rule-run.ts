@@ -2,7 +2,9 @@
 import type { Alert } from '../../schemas/alert.js';
 import { Episodes } from './episodes.js';
 import { type Evaluator, type Happening, late } from './evaluator.js';
-import type { EventReader, FieldText } from './event-reader.js';
+import type { EventReader } from './event-reader.js';
+import { KnownValue } from './field-values.js';
+import type { Group, GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
 import { Groups } from './groups.js';
 import type { Slots } from './matcher.js';
@@ -43,19 +45,38 @@ export interface Share {
 export interface Surroundings {
   readonly timers: Timers;
   readonly slots: Slots;
+  readonly moment: Moment;
+  /** The groups that rules with the same fields share. */
+  indexOf(tenant: string, fields: string): GroupIndex;
   emit(rule: RuleRun, alert: Alert): void;
   /** A limit dropped something. */
   limited(rule: RuleRun, tenant: string, limit: 'groups' | 'values', count: number): void;
 }
 
-/** The event in hand. */
+/** The event in hand; one object that is filled anew for each. */
 export interface Moment {
-  readonly time: number;
-  readonly recorded: number;
-  readonly eventId: string;
+  time: number;
+  recorded: number;
   /** Events that occurred before may be repetitions of forgotten ones. */
-  readonly forgottenThrough: number;
-  readonly flags: readonly string[];
+  forgottenThrough: number;
+  flags: readonly string[];
+  readonly eventId: string;
+}
+
+/** What an evaluator is told of an event; one object for all events of a rule. */
+class CurrentHappening implements Happening {
+  time = 0;
+  recorded = 0;
+  newest = 0;
+  roles = 0;
+  value = '';
+  watchedSince = 0;
+
+  constructor(private readonly moment: Moment) {}
+
+  get eventId(): string {
+    return this.moment.eventId;
+  }
 }
 
 export class RuleRun {
@@ -63,6 +84,9 @@ export class RuleRun {
   readonly shares = new Map<string, Share>();
   private readonly evaluator: Evaluator;
   private readonly lanes: readonly Lane[];
+  /** The fields of all lanes: rules in which they are the same share their groups' keys. */
+  private readonly groupFields: string;
+  private readonly happening: CurrentHappening;
   private lastShare: Share | undefined;
 
   /** @param index Place of the rule in its set. */
@@ -83,6 +107,8 @@ export class RuleRun {
       lanes.set(name, { group, value: known?.value ?? value, roles: (known?.roles ?? 0) | (1 << role) });
     }
     this.lanes = [...lanes.values()];
+    this.groupFields = [...lanes.keys()].join(';');
+    this.happening = new CurrentHappening(around.moment);
   }
 
   /** Micros of the stream's time that a group is remembered after its last record. */
@@ -100,7 +126,8 @@ export class RuleRun {
         this.around.emit(this, alert);
       };
       const episodes = new Episodes(this.rule, tenant, emit);
-      const groups = new Groups(this.evaluator, this.rule.maxKeys, (key) => episodes.isOpen(key));
+      const index = this.around.indexOf(tenant, this.groupFields);
+      const groups = new Groups(index, this.evaluator, this.rule.maxKeys, (key) => episodes.isOpen(key));
       share = { tenant, groups, episodes, watchedSince: Number.POSITIVE_INFINITY };
       this.shares.set(tenant, share);
     }
@@ -108,8 +135,9 @@ export class RuleRun {
     return share;
   }
 
-  /** Takes an event of which the selections in `roles` hold. */
-  event(tenant: string, roles: number, reader: EventReader, moment: Moment): void {
+  /** Takes the event in hand, of which the selections in `roles` hold. */
+  event(tenant: string, roles: number, reader: EventReader): void {
+    const { moment } = this.around;
     this.counts.matched++;
     const share = this.share(tenant);
     // The first-run guard counts from what the rule saw first, not from the oldest event that came late.
@@ -117,58 +145,60 @@ export class RuleRun {
     for (const lane of this.lanes) {
       const held = roles & lane.roles;
       if (held === 0) continue;
-      const key = keyOf(lane.group, reader);
-      const value = lane.value === undefined ? '' : reader.text(lane.value);
-      if (typeof value === 'string') this.happen(share, key, held, value, moment);
-      else for (const each of value) this.happen(share, key, held, each, moment);
+      const group = groupOf(share.groups.index, lane.group, reader);
+      const items = lane.value === undefined ? undefined : reader.items(lane.value);
+      if (items !== undefined) for (const each of items) this.happen(share, group, held, each);
+      else this.happen(share, group, held, lane.value === undefined ? '' : reader.text(lane.value));
     }
   }
 
-  private happen(share: Share, key: string, roles: number, value: string, moment: Moment): void {
-    const { evaluator } = this;
+  private happen(share: Share, found: Group, roles: number, value: string): void {
+    const { evaluator, happening } = this;
+    const { moment } = this.around;
     const { groups } = share;
     const { time, recorded } = moment;
-    let place = groups.find(key);
+    let group = found;
+    let place = groups.find(group);
     if (place >= 0 && groups.isOver(place, recorded)) {
       groups.remove(place);
       place = -1;
     }
-    const newest = place < 0 ? time : Math.max(time, groups.newest[place] as number);
-    if (
-      time < newest - this.rule.latenessMicros ||
-      (time < moment.forgottenThrough && this.rule.latenessMicros < Infinity)
-    ) {
+    const newest = place < 0 ? time : Math.max(time, groups.newest(place));
+    const { latenessMicros } = this.rule;
+    if (time < newest - latenessMicros || (time < moment.forgottenThrough && latenessMicros !== Infinity)) {
       this.counts.late++;
+      group.dropUnused();
       return;
     }
-    const happening: Happening = {
-      time,
-      recorded,
-      newest,
-      roles,
-      value,
-      eventId: moment.eventId,
-      watchedSince: share.watchedSince,
-    };
-    if (place < 0) place = this.add(share, key, happening);
-    groups.touch(place, recorded);
-    groups.newest[place] = newest;
+    happening.time = time;
+    happening.recorded = recorded;
+    happening.newest = newest;
+    happening.roles = roles;
+    happening.value = value;
+    happening.watchedSince = share.watchedSince;
+    if (place < 0) {
+      // It was let go with the last that was known of it.
+      if (group.index === undefined) group = groups.index.of(group.key);
+      place = this.add(share, group, happening);
+    }
+    groups.touch(place, newest, recorded);
     const state = groups.states[place];
     const trigger = evaluator.event(state, happening);
-    groups.weigh(place);
     if (trigger === late) this.counts.late++;
-    else if (trigger !== undefined) this.trigger(share, key, trigger, moment);
+    else if (trigger !== undefined) this.trigger(share, group.key, trigger, moment);
     if (evaluator.overflow !== undefined) this.overflow(share, evaluator.overflow(state));
     if (evaluator.resolved !== undefined) {
       const at = evaluator.resolved(state);
-      if (at !== undefined) share.episodes.resolve(key, at, recorded);
+      if (at !== undefined) share.episodes.resolve(group.key, at, recorded);
     }
-    this.setTimer(share, key, place);
+    if (evaluator.due !== undefined) this.setTimer(share, group.key, place);
+    // A group with much traffic is weighed now and then, and one with little when it is looked at in turn.
+    if ((this.counts.matched & 15) === 0) groups.weigh(place);
   }
 
-  private add({ tenant, groups }: Share, key: string, happening: Happening): number {
+  private add({ tenant, groups }: Share, group: Group, happening: Happening): number {
     const before = groups.evicted;
-    const place = groups.add(key, happening.time, happening.recorded, this.evaluator.create(happening));
+    const place = groups.add(group, happening.time, happening.recorded, this.evaluator.create(happening));
     this.evicted(tenant, groups.evicted - before);
     return place;
   }
@@ -201,8 +231,8 @@ export class RuleRun {
   private setTimer({ tenant, groups }: Share, key: string, place: number): void {
     if (this.evaluator.due === undefined) return;
     const at = this.evaluator.due(groups.states[place]);
-    if (at >= (groups.timer[place] as number)) return;
-    groups.timer[place] = at;
+    if (at >= groups.timer(place)) return;
+    groups.setTimer(place, at);
     this.around.timers.set({ at, rule: this.index, tenant, key, of: 'state' });
   }
 
@@ -217,11 +247,11 @@ export class RuleRun {
         this.around.timers.set({ at, rule: this.index, tenant, key, of: 'episode' });
       return;
     }
-    const place = share.groups.find(key);
+    const place = share.groups.findKey(key);
     const { due, elapsed } = this.evaluator;
     if (place < 0 || due === undefined || elapsed === undefined) return;
     const { groups } = share;
-    groups.timer[place] = Number.POSITIVE_INFINITY;
+    groups.setTimer(place, Number.POSITIVE_INFINITY);
     const state = groups.states[place];
     const at = due(state);
     if (at <= clock) {
@@ -229,6 +259,8 @@ export class RuleRun {
       for (const trigger of triggers) this.trigger(share, key, trigger, { recorded: at, flags: [] });
       if (resolved !== undefined) share.episodes.resolve(key, resolved, at);
       groups.weigh(place);
+      // An evaluator that does not move on would hold up everything for ever.
+      if (due(state) <= at) throw new Error(`${this.rule.type} waits again for what has passed`);
     }
     this.setTimer(share, key, place);
   }
@@ -246,11 +278,9 @@ export class RuleRun {
   }
 }
 
-function keyOf(group: readonly number[], reader: EventReader): string {
-  if (group.length === 1) return plain(reader.text(group[0] as number));
-  return groupKey(group.map((slot) => plain(reader.text(slot))));
-}
-
-function plain(text: FieldText): string {
-  return typeof text === 'string' ? text : text.join(',');
+function groupOf(index: GroupIndex, fields: readonly number[], reader: EventReader): Group {
+  if (fields.length !== 1) return index.of(groupKey(fields.map((slot) => reader.text(slot))));
+  const [slot] = fields as [number];
+  const value = reader.value(slot);
+  return value instanceof KnownValue ? index.ofValue(value) : index.of(reader.text(slot));
 }

@@ -1,7 +1,7 @@
 /**
- * A sorted multiset of numbers (times in microseconds, or values), exact and cheap at both ends: sorted chunks, and a
- * cursor that remembers where the last question was asked. An append, a removal at the front and a rank near the last
- * one asked cost O(1); anything else moves at most one chunk and walks over the chunks between.
+ * A sorted multiset of numbers (times in microseconds, or values), exact and cheap where it is asked: sorted chunks, and
+ * cursors that remember where the last questions were. An append, a removal at the front and a rank near one of the last
+ * asked cost O(1); anything else moves at most one chunk and walks over the chunks between.
  *
  * A quiet key has one chunk of a few numbers. A key with a million numbers has about 2,000 chunks, and because events
  * come nearly in order and window edges only move forward, it pays no more for each event.
@@ -10,12 +10,26 @@
 /** Halved when full: a move inside a chunk is at most 4 KiB. */
 const chunkLength = 512;
 
+/** A window that holds enough: when it ends, and how much is in it. */
+export interface Crossing {
+  readonly at: number;
+  readonly count: number;
+}
+
+/** A chunk, and how many numbers the chunks before it hold. */
+interface Cursor {
+  chunk: number;
+  before: number;
+}
+
 export class SortedNumbers {
   private chunks: number[][] = [];
   size = 0;
-  /** Chunk of the last rank, and how many numbers the chunks before it hold. */
-  private cursor = 0;
-  private before = 0;
+  /** A window has two ends, and both are asked for again and again: whichever cursor is nearer goes there. */
+  private readonly cursors: readonly [Cursor, Cursor] = [
+    { chunk: 0, before: 0 },
+    { chunk: 0, before: 0 },
+  ];
 
   constructor(sorted: readonly number[] = []) {
     for (let at = 0; at < sorted.length; at += chunkLength / 2)
@@ -23,32 +37,36 @@ export class SortedNumbers {
     this.size = sorted.length;
   }
 
-  /** Moves the cursor to the last chunk whose first number is < value (or <= value), or to the first chunk. */
-  private seek(value: number, inclusive: boolean): void {
-    const chunks = this.chunks;
-    while (this.cursor + 1 < chunks.length) {
-      const first = (chunks[this.cursor + 1] as number[])[0] as number;
+  /** The cursor at the last chunk whose first number is < value (or <= value), or at the first chunk. */
+  private seek(value: number, inclusive: boolean): Cursor {
+    const { chunks } = this;
+    const [one, other] = this.cursors;
+    const firstOf = (chunk: number): number => (chunks[chunk] as number[])[0] as number;
+    const cursor = Math.abs(firstOf(one.chunk) - value) <= Math.abs(firstOf(other.chunk) - value) ? one : other;
+    while (cursor.chunk + 1 < chunks.length) {
+      const first = firstOf(cursor.chunk + 1);
       if (!(first < value || (inclusive && first === value))) break;
-      this.before += (chunks[this.cursor] as number[]).length;
-      this.cursor++;
+      cursor.before += (chunks[cursor.chunk] as number[]).length;
+      cursor.chunk++;
     }
-    while (this.cursor > 0) {
-      const first = (chunks[this.cursor] as number[])[0] as number;
+    while (cursor.chunk > 0) {
+      const first = firstOf(cursor.chunk);
       if (first < value || (inclusive && first === value)) break;
-      this.cursor--;
-      this.before -= (chunks[this.cursor] as number[]).length;
+      cursor.chunk--;
+      cursor.before -= (chunks[cursor.chunk] as number[]).length;
     }
+    return cursor;
   }
 
   /** How many numbers are < value, or <= value. */
   rank(value: number, inclusive: boolean): number {
     if (this.size === 0) return 0;
-    this.seek(value, inclusive);
-    return this.before + position(this.chunks[this.cursor] as number[], value, inclusive);
+    const { chunk, before } = this.seek(value, inclusive);
+    return before + position(this.chunks[chunk] as number[], value, inclusive);
   }
 
   insert(value: number): void {
-    const chunks = this.chunks;
+    const { chunks } = this;
     this.size++;
     const last = chunks.length - 1;
     if (last < 0) {
@@ -62,26 +80,32 @@ export class SortedNumbers {
       else chunks.push([value]);
       return;
     }
-    this.seek(value, true);
-    const chunk = chunks[this.cursor] as number[];
+    const { chunk: at } = this.seek(value, true);
+    const chunk = chunks[at] as number[];
     chunk.splice(position(chunk, value, true), 0, value);
-    if (chunk.length > chunkLength) chunks.splice(this.cursor + 1, 0, chunk.splice(chunkLength / 2));
+    for (const cursor of this.cursors) if (cursor.chunk > at) cursor.before++;
+    if (chunk.length <= chunkLength) return;
+    chunks.splice(at + 1, 0, chunk.splice(chunkLength / 2));
+    for (const cursor of this.cursors) if (cursor.chunk > at) cursor.chunk++;
   }
 
   /** Removes one occurrence. Returns false when there is none. */
   remove(value: number): boolean {
     if (this.size === 0) return false;
-    this.seek(value, true);
-    const chunk = this.chunks[this.cursor] as number[];
-    const at = position(chunk, value, true) - 1;
-    if (at < 0 || chunk[at] !== value) return false;
-    chunk.splice(at, 1);
+    const { chunk: at } = this.seek(value, true);
+    const chunk = this.chunks[at] as number[];
+    const index = position(chunk, value, true) - 1;
+    if (index < 0 || chunk[index] !== value) return false;
+    chunk.splice(index, 1);
     this.size--;
-    if (chunk.length === 0) {
-      this.chunks.splice(this.cursor, 1);
-      if (this.cursor === this.chunks.length && this.cursor > 0) {
-        this.cursor--;
-        this.before -= (this.chunks[this.cursor] as number[]).length;
+    for (const cursor of this.cursors) if (cursor.chunk > at) cursor.before--;
+    if (chunk.length > 0) return true;
+    this.chunks.splice(at, 1);
+    for (const cursor of this.cursors) {
+      if (cursor.chunk > at) cursor.chunk--;
+      else if (cursor.chunk === this.chunks.length && cursor.chunk > 0) {
+        cursor.chunk--;
+        cursor.before -= (this.chunks[cursor.chunk] as number[]).length;
       }
     }
     return true;
@@ -89,7 +113,7 @@ export class SortedNumbers {
 
   /** Lets go of numbers <= value: all whole chunks of them, and more where that is cheap. */
   dropThrough(value: number): void {
-    const chunks = this.chunks;
+    const { chunks } = this;
     let whole = 0;
     let dropped = 0;
     while (whole < chunks.length) {
@@ -100,17 +124,11 @@ export class SortedNumbers {
     }
     if (whole > 0) {
       chunks.splice(0, whole);
-      if (this.cursor >= whole) {
-        this.cursor -= whole;
-        this.before -= dropped;
-      } else {
-        this.cursor = 0;
-        this.before = 0;
-      }
       this.size -= dropped;
-      if (chunks.length === 0) {
-        this.cursor = 0;
-        this.before = 0;
+      for (const cursor of this.cursors) {
+        const stays = cursor.chunk >= whole && chunks.length > 0;
+        cursor.chunk = stays ? cursor.chunk - whole : 0;
+        cursor.before = stays ? cursor.before - dropped : 0;
       }
     }
     const first = chunks[0];
@@ -121,20 +139,23 @@ export class SortedNumbers {
     if (count * 2 < first.length) return;
     first.splice(0, count);
     this.size -= count;
-    if (this.cursor > 0) this.before -= count;
+    for (const cursor of this.cursors) if (cursor.chunk > 0) cursor.before -= count;
   }
 
-  /** The number at an index in order. Walks from the cursor. */
+  /** The number at an index in order. Walks from a cursor. */
   at(index: number): number {
-    while (index >= this.before + (this.chunks[this.cursor] as number[]).length) {
-      this.before += (this.chunks[this.cursor] as number[]).length;
-      this.cursor++;
+    const { chunks } = this;
+    const [one, other] = this.cursors;
+    const cursor = Math.abs(one.before - index) <= Math.abs(other.before - index) ? one : other;
+    while (index >= cursor.before + (chunks[cursor.chunk] as number[]).length) {
+      cursor.before += (chunks[cursor.chunk] as number[]).length;
+      cursor.chunk++;
     }
-    while (index < this.before) {
-      this.cursor--;
-      this.before -= (this.chunks[this.cursor] as number[]).length;
+    while (index < cursor.before) {
+      cursor.chunk--;
+      cursor.before -= (chunks[cursor.chunk] as number[]).length;
     }
-    return (this.chunks[this.cursor] as number[])[index - this.before] as number;
+    return (chunks[cursor.chunk] as number[])[index - cursor.before] as number;
   }
 
   last(): number {
@@ -142,14 +163,9 @@ export class SortedNumbers {
     return tail === undefined ? Number.NEGATIVE_INFINITY : (tail[tail.length - 1] as number);
   }
 
-  first(): number {
-    const head = this.chunks[0];
-    return head === undefined ? Number.POSITIVE_INFINITY : (head[0] as number);
-  }
-
   /** Bytes of memory, roughly: objects, and 8 for each number. */
   get bytes(): number {
-    return 160 + this.chunks.length * 48 + this.size * 8;
+    return 250 + this.chunks.length * 48 + this.size * 8;
   }
 
   toArray(): number[] {

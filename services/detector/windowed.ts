@@ -2,8 +2,8 @@
 import { type BucketState, Buckets, type Measure } from './buckets.js';
 import type { Evaluator, Happening, Trigger } from './evaluator.js';
 import type { Draft, Rule, Threshold, Window } from './rule.js';
-import { SlidingCount, SlidingDistinct } from './sliding.js';
-import { SortedNumbers } from './times.js';
+import { SlidingCount } from './sliding-count.js';
+import { SlidingDistinct } from './sliding-distinct.js';
 
 /** Distinct values kept for one key: at 100 bytes each, 1 MB. A threshold above a quarter of it raises it. */
 const mostValues = 10_000;
@@ -52,9 +52,9 @@ export function slidingCount(rule: Rule): Evaluator<SlidingCount> {
       const crossing = state.insert(time, newest - latenessMicros);
       return crossing && { at: crossing.at, values: { count: crossing.count, threshold: threshold.value } };
     },
-    save: (state) => state.times.toArray(),
-    load: (saved) => new SlidingCount(size, least, new SortedNumbers(saved as number[])),
-    bytes: (state) => state.times.bytes,
+    save: (state) => state.save(),
+    load: (saved) => new SlidingCount(size, least, saved as number[]),
+    bytes: (state) => state.bytes,
   };
 }
 

@@ -10,6 +10,8 @@ interface State {
   /** Stream's time of the last record: a backlog that arrives at once is a sign of life too. */
   recorded: number;
   silent: boolean;
+  /** Silent for so long that nobody waits for it any more. */
+  forgotten: boolean;
   ended: number | undefined;
 }
 
@@ -38,22 +40,28 @@ export const absence: RuleType = {
     const forgetMicros = Math.max(Number(rule.options.forget), size) + lateness;
     return {
       keepMicros: forgetMicros,
-      create: ({ time, recorded }) => ({ last: time, recorded, silent: false, ended: undefined }),
+      create: ({ time, recorded }) => ({ last: time, recorded, silent: false, forgotten: false, ended: undefined }),
       event(state, { time, recorded }) {
         state.recorded = recorded;
         if (time > state.last) {
           if (state.silent) state.ended = time;
           state.last = time;
           state.silent = false;
+          state.forgotten = false;
         }
         return undefined;
       },
-      due: ({ last, recorded, silent }) =>
-        silent ? recorded + forgetMicros : Math.max(last + size, recorded) + lateness + 1,
+      due({ last, recorded, silent, forgotten }) {
+        if (forgotten) return Number.POSITIVE_INFINITY;
+        return silent ? recorded + forgetMicros : Math.max(last + size, recorded) + lateness + 1;
+      },
       elapsed(state, clock) {
         const { last, recorded, silent } = state;
-        // What is forgotten is no longer missed.
-        if (silent) return { triggers: [], resolved: last + forgetMicros };
+        if (silent) {
+          // What is forgotten is no longer missed.
+          state.forgotten = true;
+          return { triggers: [], resolved: last + forgetMicros };
+        }
         if (clock <= Math.max(last + size, recorded) + lateness) return nothingElapsed;
         state.silent = true;
         return { triggers: [{ at: last + size, values: { silent_for_s: size / 1e6 } }] };
@@ -63,10 +71,10 @@ export const absence: RuleType = {
         state.ended = undefined;
         return ended;
       },
-      save: ({ last, recorded, silent }) => [last, recorded, silent],
+      save: ({ last, recorded, silent, forgotten }) => [last, recorded, silent, forgotten],
       load(saved) {
-        const [last, recorded, silent] = saved as [number, number, boolean];
-        return { last, recorded, silent, ended: undefined };
+        const [last, recorded, silent, forgotten] = saved as [number, number, boolean, boolean];
+        return { last, recorded, silent, forgotten, ended: undefined };
       },
       bytes: () => 56,
     };

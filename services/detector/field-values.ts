@@ -1,18 +1,30 @@
 /**
- * All tests of one field, answered together for one value: equality by hash, substrings by one automaton, comparisons by
- * order, regular expressions only where a literal of theirs was found.
+ * All tests of one field, answered together for one value: equality by hash, substrings by one automaton, regular
+ * expressions only where a literal of theirs was found. Values that come again keep their answers.
  */
-
 import type { FieldKind } from '../../schemas/field.js';
 import { Automaton } from './automaton.js';
 import type { Test } from './expression.js';
+import type { Group, Grouped } from './group-index.js';
 import { requiredLiterals } from './literal.js';
 import { compilePattern, networkTest } from './modifiers.js';
 
 /** A field's value in an event, and the tests that it meets. */
 export interface Value {
-  readonly text: string;
+  /** Undefined for a long one of which no test needed the text. */
+  readonly text: string | undefined;
   readonly tests: readonly number[];
+}
+
+/** A value that is remembered, with the group that it was last the key of. */
+export class KnownValue implements Value, Grouped {
+  group: Group | undefined = undefined;
+
+  constructor(
+    readonly text: string,
+    readonly tests: readonly number[],
+    readonly hash: number,
+  ) {}
 }
 
 type Check = (text: string, folded: string) => boolean;
@@ -26,11 +38,16 @@ interface Literal {
   readonly check: Check | undefined;
 }
 
-/** Longest value whose answers are remembered, and how many are: names and addresses, not bodies. 4 MB a field at most. */
-const longestRemembered = 256;
-const mostRemembered = 8_192;
+/** Longest value whose answers are remembered, in bytes: names and addresses, not bodies. */
+export const longestKnown = 64;
+/** Values that are remembered for each field: at about 250 bytes each, 8 MB. */
+const mostKnown = 32_768;
+/** Places that are looked at for a value; then the first of them is given up. */
+const probes = 4;
 
-export class FieldTests {
+export class FieldValues {
+  /** Of an event without the field. */
+  readonly default: Value;
   private readonly equals = new Map<string, number[]>();
   private readonly equalsCased = new Map<string, number[]>();
   private readonly literals: Literal[] = [];
@@ -39,8 +56,13 @@ export class FieldTests {
   private readonly missing: number[] = [];
   private readonly numbers: { test: number; holds: (number: number) => boolean }[] = [];
   private readonly checks: { test: number; check: Check }[] = [];
-  private remembered = new Map<string, Value>();
+  /** A longer value, in bytes of JSON, equals none of the texts: a character takes six bytes at most. */
+  private readonly longestEqual: number;
+  private readonly long: Value;
   private readonly met = new Set<number>();
+  private readonly refused = new Set<number>();
+  private known: (KnownValue | undefined)[] = new Array(64).fill(undefined);
+  private count = 0;
 
   /** @param tests By the number that they have among all tests of the rules. */
   constructor(
@@ -54,6 +76,10 @@ export class FieldTests {
     };
     for (const [test, each] of tests) this.add(test, each, literal);
     this.automaton = texts.length === 0 ? undefined : new Automaton(texts);
+    const equal = [...this.equals.keys(), ...this.equalsCased.keys()];
+    this.longestEqual = equal.reduce((longest, text) => Math.max(longest, text.length * 6), 0);
+    this.long = { text: undefined, tests: this.present };
+    this.default = this.ofText(defaultText(kind));
   }
 
   private add(test: number, each: Test, literal: (text: string, rest: Literal) => void): void {
@@ -107,18 +133,63 @@ export class FieldTests {
     }
   }
 
-  /** The tests that a text meets; '' is what an event does not have. */
-  valueOf(text: string): Value {
-    let value = this.remembered.get(text);
-    if (value === undefined) {
-      value = { text, tests: this.answer(text) };
-      if (text.length <= longestRemembered) {
-        // All at once: which of them come back says the stream, soon enough.
-        if (this.remembered.size >= mostRemembered) this.remembered = new Map();
-        this.remembered.set(text, value);
+  /** The value of a plain text of at most `longestKnown` bytes; `hash` is that of the bytes. */
+  ofBytes(bytes: Buffer, start: number, end: number, hash: number): Value {
+    const { known } = this;
+    const mask = known.length - 1;
+    const length = end - start;
+    let free = -1;
+    for (let probe = 0; probe < probes; probe++) {
+      const place = (hash + probe) & mask;
+      const value = known[place];
+      if (value === undefined) {
+        free = place;
+        break;
       }
+      if (value.hash === hash && value.text.length === length && isSame(value.text, bytes, start)) return value;
+    }
+    const text = bytes.toString('latin1', start, end);
+    const value = new KnownValue(text, this.answer(text), hash);
+    if (free < 0) known[hash & mask] = value;
+    else {
+      known[free] = value;
+      if (++this.count * 2 > known.length && known.length < mostKnown) this.grow();
     }
     return value;
+  }
+
+  private grow(): void {
+    const { known } = this;
+    this.known = new Array(known.length * 4).fill(undefined);
+    const mask = this.known.length - 1;
+    this.count = 0;
+    for (const value of known) {
+      if (value === undefined) continue;
+      for (let probe = 0; probe < probes; probe++) {
+        const place = (value.hash + probe) & mask;
+        if (this.known[place] !== undefined) continue;
+        this.known[place] = value;
+        this.count++;
+        break;
+      }
+    }
+  }
+
+  /** The value of a text between quotes of JSON, when its tests can be told without the text; else undefined. */
+  ofLong(bytes: Buffer, start: number, end: number): Value | undefined {
+    if (end - start <= this.longestEqual || end === start || this.checks.length > 0 || this.numbers.length > 0)
+      return undefined;
+    return this.automaton?.mayFind(bytes, start, end) === true ? undefined : this.long;
+  }
+
+  ofText(text: string): Value {
+    return { text, tests: this.answer(text) };
+  }
+
+  /** A list meets what one of its items meets. */
+  ofItems(items: readonly string[]): Value {
+    if (items.length === 0) return this.ofText('');
+    return { text: items.join(), tests: [...new Set(items.flatMap((item) => this.answer(item)))] };
   }
 
   private isPresent(text: string): boolean {
@@ -139,18 +210,31 @@ export class FieldTests {
     }
     for (const { test, check } of this.checks) if (check(text, folded)) met.add(test);
     if (this.automaton !== undefined) {
-      const refused = new Set<number>();
-      this.automaton.scan(folded, (index, end) => {
+      const { refused } = this;
+      refused.clear();
+      this.automaton.scan(folded, (index, start) => {
         const { test, length, place, check } = this.literals[index] as Literal;
         if (met.has(test) || refused.has(test)) return;
-        if (place === 'startswith' && end !== length) return;
-        if (place === 'endswith' && end !== folded.length) return;
+        if (place === 'startswith' && start !== 0) return;
+        if (place === 'endswith' && start + length !== folded.length) return;
         if (check === undefined || check(text, folded)) met.add(test);
         else refused.add(test);
       });
     }
     return met.size === 0 ? none : [...met];
   }
+}
+
+/** Texts of one hash are told apart: somebody may look for such. */
+function isSame(known: string, bytes: Buffer, start: number): boolean {
+  for (let index = 0; index < known.length; index++) if (known.charCodeAt(index) !== bytes[start + index]) return false;
+  return true;
+}
+
+/** What a field is in an event that does not have it, as the table has it. */
+export function defaultText(kind: FieldKind): string {
+  if (kind === 'counter' || kind === 'size' || kind === 'integer') return '0';
+  return kind === 'flag' ? 'false' : '';
 }
 
 const none: readonly number[] = [];
