@@ -1,11 +1,14 @@
 /** Why a rule holds for an event, or does not: every test of its selections, its group, and what was in the window. */
 import type { Alert } from '../../schemas/alert.js';
 import { Engine } from './engine.js';
-import { type EngineRecord, EventReader, type FieldText } from './event-reader.js';
+import { type EngineRecord, EventReader } from './event-reader.js';
 import type { Expression } from './expression.js';
 import type { FieldReference } from './fields.js';
 import { Matcher, Slots } from './matcher.js';
 import type { Role, Rule, RuleSet } from './rule.js';
+
+/** A field's text, or of a list its items. */
+type FieldText = string | readonly string[];
 
 /** A part of a selection with its answer for one event. */
 export interface ExplainedPart {
@@ -48,24 +51,24 @@ function nodes(expression: Expression, into: Expression[] = []): Expression[] {
   return into;
 }
 
-const joined = (text: FieldText): string => (typeof text === 'string' ? text : text.join(','));
-
 /** @param records In the order of the stream; the last is the event in question, the others what came before it. */
 export function explain({ calendars }: RuleSet, rule: Rule, records: readonly EngineRecord[]): Explanation {
   const slots = new Slots();
   const wanted = rule.roles.flatMap(({ expression }) => nodes(expression));
+  const slotOf = (field: FieldReference): number => slots.of(field);
+  const groups = rule.roles.map(({ groupBy }) => groupBy.map(slotOf));
+  const values = rule.roles.map(({ valueField }) => (valueField === undefined ? undefined : slotOf(valueField)));
+  const tested = new Map<Expression, number>();
+  for (const each of wanted) if (each.op === 'test') tested.set(each, slotOf(each.field));
+  // The matcher knows the fields that have a number by then.
   const matcher = new Matcher(
     wanted.map((expression, index) => ({ rule: index, role: 0, expression })),
     wanted.length,
     slots,
     calendars,
   );
-  const slotOf = (field: FieldReference): number => slots.of(field);
-  const groups = rule.roles.map(({ groupBy }) => groupBy.map(slotOf));
-  const values = rule.roles.map(({ valueField }) => (valueField === undefined ? undefined : slotOf(valueField)));
-  const tested = new Map<Expression, number>();
-  for (const each of wanted) if (each.op === 'test') tested.set(each, slotOf(each.field));
-  const reader = new EventReader(slots.fields);
+  const reader = new EventReader(slots.fields, matcher.fieldValues);
+  const textOf = (slot: number): FieldText => reader.items(slot) ?? reader.text(slot);
 
   const look = (record: EngineRecord): { held: Set<Expression>; roles: number[] } | undefined => {
     if (!reader.read(record)) return undefined;
@@ -74,7 +77,7 @@ export function explain({ calendars }: RuleSet, rule: Rule, records: readonly En
     return { held, roles: rule.roles.flatMap(({ expression }, index) => (held.has(expression) ? [index] : [])) };
   };
   const keysOf = (roles: readonly number[]): string[] =>
-    roles.map((role) => JSON.stringify((groups[role] as number[]).map((slot) => joined(reader.text(slot)))));
+    roles.map((role) => JSON.stringify((groups[role] as number[]).map((slot) => reader.text(slot))));
 
   const last = records.at(-1) as EngineRecord;
   const seen = look(last);
@@ -90,7 +93,7 @@ export function explain({ calendars }: RuleSet, rule: Rule, records: readonly En
     return {
       expression,
       holds: seen?.held.has(expression) === true,
-      ...(slot !== undefined && seen !== undefined && { found: reader.text(slot) }),
+      ...(slot !== undefined && seen !== undefined && { found: textOf(slot) }),
       parts: children.map(part),
     };
   };
@@ -100,10 +103,7 @@ export function explain({ calendars }: RuleSet, rule: Rule, records: readonly En
     first === undefined
       ? undefined
       : Object.fromEntries(
-          rule.groupNames.map((name, index) => [
-            name,
-            joined(reader.text((groups[first] as number[])[index] as number)),
-          ]),
+          rule.groupNames.map((name, index) => [name, reader.text((groups[first] as number[])[index] as number)]),
         );
   const keys = new Set(seen === undefined ? [] : keysOf(seen.roles));
 
@@ -119,7 +119,7 @@ export function explain({ calendars }: RuleSet, rule: Rule, records: readonly En
       eventId: reader.eventId,
       timeMicros: reader.timeMicros,
       roles: found.roles.map((role) => (rule.roles[role] as Role).name),
-      value: slot === undefined ? '' : reader.text(slot),
+      value: slot === undefined ? '' : textOf(slot),
     });
   }
   window.sort((left, right) => left.timeMicros - right.timeMicros);

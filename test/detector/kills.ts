@@ -139,9 +139,11 @@ async function alertsOf(directory: string): Promise<Map<string, string[]>> {
   return found;
 }
 
-async function readTopic(directory: string, topic: Topic): Promise<(StreamRecord & { partition: number })[]> {
+type ReadRecord = Pick<StreamRecord, 'value' | 'offset' | 'timestamp'> & { readonly partition: number };
+
+async function readTopic(directory: string, topic: Topic): Promise<ReadRecord[]> {
   const stream = openLocalStream({ directory: join(directory, 'stream') });
-  const found: (StreamRecord & { partition: number })[] = [];
+  const found: ReadRecord[] = [];
   const states = await stream.partitions(topic);
   const left = new Set(states.filter(({ endOffset }) => endOffset > 0).map(({ partition }) => partition));
   await new Promise<void>((resolve, reject) => {
@@ -152,7 +154,7 @@ async function readTopic(directory: string, topic: Topic): Promise<(StreamRecord
         assigned: async (partitions) => new Map(partitions.map((partition) => [partition, 0])),
         revoked: async () => undefined,
         async batch({ records, partition, nextOffset, endOffset }) {
-          for (const record of records) found.push({ ...record, partition });
+          for (const { value, offset, timestamp } of records) found.push({ value, offset, timestamp, partition });
           if (nextOffset >= endOffset) left.delete(partition);
           if (left.size === 0) resolve();
         },

@@ -7,7 +7,7 @@ import { parseTimeMicros } from '../../schemas/time.js';
 import { EventReader } from '../../services/detector/event-reader.js';
 import { FieldValues } from '../../services/detector/field-values.js';
 import { type FieldReference, resolveField } from '../../services/detector/fields.js';
-import { seededRandom } from '../fault/random.js';
+import { seededRandom } from '../traffic.js';
 
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
 console.log(`seed ${seed}`);

@@ -1,6 +1,6 @@
 /** Events and rules of the benchmarks of the detector, from a seed: the same for every engine that is measured. */
 import { formatTimeMicros } from '../../../schemas/time.js';
-import { seededRandom } from '../../fault/random.js';
+import { seededRandom } from '../../traffic.js';
 
 export const actors = 10_000;
 const eventsPerSecond = 1_000;
