@@ -34,7 +34,7 @@ export async function digestView(
     tenant: digest?.tenant ?? '',
   };
   const ask: Ask = async (sql) => {
-    if (openStore === undefined) return [];
+    if (openStore === undefined) throw new Error('a digest needs the store, and there is none');
     const store = await openStore();
     let text = '';
     const decoder = new TextDecoder();
@@ -108,7 +108,11 @@ async function volume(ask: Ask): Promise<string> {
       ? ''
       : ` (${calls >= earlier ? '+' : ''}${Math.round(((calls - earlier) / earlier) * 100)} % on the time before)`;
   const share = calls === 0 ? 0 : (Number(row?.failures ?? 0) / calls) * 100;
-  return `${calls.toLocaleString('en')} calls${change} of ${Number(row?.actors ?? 0)} actors on ${Number(row?.servers ?? 0)} servers, ${share.toFixed(1)} % failed`;
+  return `${counted(calls, 'call')}${change} of ${counted(Number(row?.actors ?? 0), 'actor')} on ${counted(Number(row?.servers ?? 0), 'server')}, ${share.toFixed(1)} % failed`;
+}
+
+function counted(count: number, name: string): string {
+  return `${count.toLocaleString('en')} ${name}${count === 1 ? '' : 's'}`;
 }
 
 async function topActors(ask: Ask): Promise<Table> {
@@ -151,17 +155,32 @@ async function newTools(ask: Ask): Promise<Table> {
   };
 }
 
-const firedAlerts = `
-  SELECT alert_id, any(rule_id) AS rule, min(recorded_at) AS fired, argMax(state, revision) AS last
-  FROM alerts WHERE ${ofTenant} AND NOT dry_run AND ${between('recorded_at')} GROUP BY alert_id`;
-const takenOn = "SELECT target, min(recorded_at) AS taken FROM responses WHERE kind = 'acknowledge' GROUP BY target";
+/**
+ * Alerts whose first record is of the digest's time, as they are by now. Somebody took one on who acknowledged or closed
+ * it; that counts from whoever may decide about its tenant, as it does for messages (world.ts).
+ */
+const alertsTakenOn = `
+  SELECT alert_id, any(a.rule) AS rule, countIf(concerns) > 0 AS is_taken,
+    any(a.last) = 'resolved' OR countIf(concerns AND kind = 'resolve') > 0 AS is_over,
+    dateDiff('second', any(a.fired), minIf(said, concerns)) AS seconds
+  FROM (
+    SELECT a.*, r.kind AS kind, r.said AS said, r.target != '' AND r.by IN ('', 'default', a.whose) AS concerns
+    FROM (
+      SELECT alert_id, any(rule_id) AS rule, any(tenant) AS whose, min(recorded_at) AS fired, argMax(state, revision) AS last
+      FROM alerts WHERE ${ofTenant} AND NOT dry_run AND ${between('recorded_at')}
+      GROUP BY alert_id HAVING min(revision) = 1
+    ) AS a
+    LEFT JOIN (
+      SELECT target, kind, tenant AS by, recorded_at AS said FROM responses WHERE kind IN ('acknowledge', 'resolve')
+    ) AS r ON a.alert_id = r.target
+  ) AS a
+  GROUP BY alert_id`;
 
 async function alertsByRule(ask: Ask): Promise<Table> {
   const rows = await ask(`
-    SELECT rule, count() AS alerts, countIf(last != 'resolved') AS firing, countIf(target != '') AS acknowledged,
-      medianIf(dateDiff('second', fired, taken), target != '') AS seconds
-    FROM (${firedAlerts}) AS a LEFT JOIN (${takenOn}) AS r ON a.alert_id = r.target
-    GROUP BY rule ORDER BY alerts DESC, rule LIMIT ${rowsShown * 2}`);
+    SELECT rule, count() AS alerts, countIf(NOT is_over) AS firing, countIf(is_taken) AS acknowledged,
+      medianIf(seconds, is_taken) AS median
+    FROM (${alertsTakenOn}) GROUP BY rule ORDER BY alerts DESC, rule LIMIT ${rowsShown * 2}`);
   return {
     heading: headings.alertsByRule!,
     columns: ['rule', 'alerts', 'still firing', 'acknowledged', 'median time to that'],
@@ -170,7 +189,7 @@ async function alertsByRule(ask: Ask): Promise<Table> {
       text(row.alerts),
       text(row.firing),
       text(row.acknowledged),
-      Number(row.acknowledged) === 0 ? '–' : spanText(Number(row.seconds)),
+      Number(row.acknowledged) === 0 ? '–' : spanText(Number(row.median)),
     ]),
     empty: 'none',
   };
@@ -178,9 +197,8 @@ async function alertsByRule(ask: Ask): Promise<Table> {
 
 async function noisyRules(ask: Ask): Promise<Table> {
   const rows = await ask(`
-    SELECT rule, count() AS alerts, countIf(target != '') AS acknowledged
-    FROM (${firedAlerts}) AS a LEFT JOIN (${takenOn}) AS r ON a.alert_id = r.target
-    GROUP BY rule HAVING alerts >= ${noisyAlerts} AND acknowledged * 20 < alerts ORDER BY alerts DESC LIMIT ${rowsShown}`);
+    SELECT rule, count() AS alerts, countIf(is_taken) AS acknowledged
+    FROM (${alertsTakenOn}) GROUP BY rule HAVING alerts >= ${noisyAlerts} AND acknowledged * 20 < alerts ORDER BY alerts DESC LIMIT ${rowsShown}`);
   return {
     heading: headings.noisyRules!,
     columns: ['rule', 'alerts', 'hint'],
@@ -195,11 +213,19 @@ async function noisyRules(ask: Ask): Promise<Table> {
   };
 }
 
+/** Numbers are counted on from the last one of the time before, so that what is missing between the two is seen. */
 async function gaps(ask: Ask): Promise<Table> {
+  const now = between('recorded_at');
+  const earlier = between('recorded_at', 'before', 'from');
   const rows = await ask(`
-    SELECT producer_id, max(producer_sequence) - min(producer_sequence) + 1 - uniqExact(producer_sequence) AS missing FROM calls
-    WHERE ${ofTenant} AND ${between('recorded_at')} AND producer_sequence > 0
-    GROUP BY producer_id HAVING missing > 0 ORDER BY missing DESC LIMIT ${rowsShown}`);
+    SELECT producer_id, sum(missing) AS missing FROM (
+      SELECT tenant, producer_id,
+        if(countIf(${earlier}) > 0, maxIf(producer_sequence, ${earlier}), minIf(producer_sequence, ${now}) - 1) AS last,
+        toInt64(maxIf(producer_sequence, ${now})) - toInt64(last)
+          - toInt64(length(arrayFilter(each -> each > last, groupUniqArrayIf(producer_sequence, ${now})))) AS missing
+      FROM calls WHERE ${ofTenant} AND ${between('recorded_at', 'before', 'to')} AND producer_sequence > 0
+      GROUP BY tenant, producer_id HAVING missing > 0
+    ) GROUP BY producer_id ORDER BY missing DESC LIMIT ${rowsShown}`);
   return {
     heading: headings.gaps!,
     columns: ['producer', 'missing'],

@@ -82,7 +82,14 @@ function tableText({ heading, columns, rows, empty }: Table): string {
       .join('  ')
       .trimEnd(),
   );
-  return `${title}\`\`\`${escapeSlack(lines.join('\n')).replaceAll('`', 'ˋ')}\`\`\``;
+  // Whole rows: a text that is cut at its limit would lose the fence at its end, and what follows would be markup.
+  let shown = '';
+  for (const line of lines) {
+    const next = `${shown === '' ? '' : '\n'}${escapeSlack(line).replaceAll('`', 'ˋ')}`;
+    if (title.length + shown.length + next.length + 6 > slackLimits.text) break;
+    shown += next;
+  }
+  return `${title}\`\`\`${shown}\`\`\``;
 }
 
 /** The whole view as blocks. */
