@@ -194,9 +194,18 @@ describe.skipIf(namedBrokers() !== undefined)(
 
     test("Kafka's own commands are printed for who administers the brokers by them", async () => {
       const { stdout } = await sandbox.run(['topics', 'grant', 'gateway', 'web', '--print'], { environment: admin });
-      expect(stdout).toBe(
-        'kafka-acls.sh --bootstrap-server BROKER --command-config ADMIN --add --allow-principal User:web --operation Write --topic doctor.calls\n',
-      );
+      const allowed = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => /^kafka-acls\.sh --bootstrap-server BROKER --command-config ADMIN --add (.*)$/.exec(line)?.[1]);
+      const group = '--group doctor.mcp-auditd-alone- --resource-pattern-type prefixed';
+      expect(allowed).toEqual([
+        '--allow-principal User:web --operation Read --topic doctor.throttle',
+        '--allow-principal User:web --operation Write --topic doctor.calls',
+        '--allow-principal User:web --operation Write --topic doctor.responses',
+        `--allow-principal User:web --operation Read ${group}`,
+        `--allow-principal User:web --operation Delete ${group}`,
+      ]);
     });
 
     test.each([
