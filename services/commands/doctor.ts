@@ -31,11 +31,11 @@ Examples:
 
 async function run(options: DoctorOptions): Promise<void> {
   const { configuration, data, file } = await loadConfiguration(options);
-  const [{ examine }, { chooseRoles, requirePorts }, { openLog }, { default: colors }, { shown }] = await Promise.all([
+  const [{ examine }, { chooseRoles, requirePorts }, { openLog }, { colors }, { shown }] = await Promise.all([
     import('../app/doctor.js'),
     import('../app/roles.js'),
     import('../app/log.js'),
-    import('picocolors'),
+    import('./colors.js'),
     import('./terminal.js'),
   ]);
   const roles = chooseRoles(options.roles?.split(',').map((name) => name.trim()));

@@ -1,6 +1,7 @@
 /** One recorded call as one line for people. */
-import colors from 'picocolors';
+
 import stringWidth from 'string-width';
+import { colors } from './colors.js';
 import { cut, shown } from './terminal.js';
 
 /** Columns of a line that goes to a pipe or a file: long enough that little is cut, short enough to be a line. */

@@ -127,7 +127,7 @@ async function diskRows(disk: DiskState): Promise<[name: string, text: string][]
 }
 
 async function showRows(rows: readonly (readonly [name: string, text: string])[]): Promise<void> {
-  const [{ default: colors }, { shown }] = await Promise.all([import('picocolors'), import('./terminal.js')]);
+  const [{ colors }, { shown }] = await Promise.all([import('./colors.js'), import('./terminal.js')]);
   const width = Math.max(...rows.map(([name]) => name.length));
   write(rows.map(([name, text]) => `${colors.bold(name.padEnd(width))}  ${shown(text)}`).join('\n'));
 }

@@ -1,7 +1,7 @@
 /** What is shown to people: nothing that came from an event may steer the terminal. */
 import Table from 'cli-table3';
-import colors from 'picocolors';
 import stringWidth from 'string-width';
+import { colors } from './colors.js';
 
 /** Control characters, directional overrides, invisible formatting and lone surrogates. */
 const unsafe = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/gu;

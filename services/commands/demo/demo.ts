@@ -54,7 +54,7 @@ async function run(options: DemoOptions): Promise<void> {
 }
 
 async function show(options: DemoOptions, signal: AbortSignal, undo: (() => Promise<void> | void)[]): Promise<void> {
-  const { default: colors } = await import('picocolors');
+  const { colors } = await import('../colors.js');
   const keep = options.keep === true;
   const root = packageRoot();
   const folder = mkdtempSync(join(tmpdir(), 'mcp-auditd-demo-'));

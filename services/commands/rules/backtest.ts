@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { Command } from 'commander';
-import colors from 'picocolors';
 import { AuditdError } from '../../../schemas/errors.js';
 import type { BacktestResult, RuleTally } from '../../detector/backtest.js';
 import type { RuleSet } from '../../detector/rule.js';
+import { colors } from '../colors.js';
 import { loadConfiguration } from '../context.js';
 import { addSourceOptions } from './rules.js';
 import { loadSound, ownRules, ruleOf, type SourceOptions, sourcesOf } from './sources.js';

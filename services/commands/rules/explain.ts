@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import colors from 'picocolors';
 import { formatDuration } from '../../../schemas/duration.js';
 import { AuditdError } from '../../../schemas/errors.js';
 import { formatTimeMicros } from '../../../schemas/time.js';
 import type { EngineRecord } from '../../detector/event-reader.js';
 import type { ExplainedPart, Explanation } from '../../detector/explain.js';
 import type { Rule, RuleSet } from '../../detector/rule.js';
+import { colors } from '../colors.js';
 import { loadConfiguration } from '../context.js';
 import { addSourceOptions } from './rules.js';
 import { testText } from './show.js';

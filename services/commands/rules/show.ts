@@ -1,7 +1,7 @@
-import colors from 'picocolors';
 import { formatDuration } from '../../../schemas/duration.js';
 import type { Expression } from '../../detector/expression.js';
 import type { Rule } from '../../detector/rule.js';
+import { colors } from '../colors.js';
 import { loadSound, ruleJson, ruleOf, type SourceOptions, shortPath, sourcesOf } from './sources.js';
 
 type Options = SourceOptions & { readonly json?: boolean };

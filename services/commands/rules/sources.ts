@@ -1,10 +1,10 @@
 /** Which rules a command is about, and how it tells their mistakes. */
 import { isAbsolute, join, relative } from 'node:path';
-import colors from 'picocolors';
 import { AuditdError } from '../../../schemas/errors.js';
 import type { Compiled } from '../../detector/compile.js';
 import type { Rule, RuleSet } from '../../detector/rule.js';
 import type { Problem } from '../../detector/yaml.js';
+import { colors } from '../colors.js';
 import { type CommonOptions, loadConfiguration } from '../context.js';
 
 export interface SourceOptions extends CommonOptions {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import colors from 'picocolors';
 import type { TestOutcome } from '../../detector/verify.js';
+import { colors } from '../colors.js';
 import { addSourceOptions } from './rules.js';
 import { loadSound, ownRules, ruleOf, type SourceOptions, shortPath, sourcesOf } from './sources.js';
 
