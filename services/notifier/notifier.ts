@@ -14,6 +14,7 @@ import type { RecordBatch, Stream, StreamRecord } from '../stream/stream.js';
 import type { Channel } from './channel.js';
 import { makeChannel } from './channels.js';
 import { contextOf } from './context.js';
+import { Decisions } from './decisions.js';
 import { type DigestSchedule, scheduleDigests } from './digest.js';
 import { digestView } from './digest-view.js';
 import { type Following, follow, readAll } from './follow.js';
@@ -26,6 +27,7 @@ import { type OpenStore, readSettings } from './settings.js';
 import { deliver } from './stages/deliver.js';
 import { record } from './stages/record.js';
 import { render } from './stages/render.js';
+import { milliseconds } from './world.js';
 
 export interface NotifierOptions {
   readonly stream: Stream;
@@ -76,6 +78,7 @@ export async function startNotifier(options: NotifierOptions): Promise<Notifier>
 
 class RunningNotifier implements Notifier {
   private readonly planner: Planner;
+  private readonly decisions: Decisions;
   private readonly metrics: NotifierMetrics;
   private readonly now: () => number;
   private readonly owner = `notifier-${process.pid}-${randomBytes(4).toString('hex')}`;
@@ -114,6 +117,7 @@ class RunningNotifier implements Notifier {
     this.longestAttemptMs = longest;
     this.takeoverMs = shared ? 2 * longest : 0;
     this.planner = new Planner(readSettings(section), this.owner, this.takeoverMs);
+    this.decisions = new Decisions(this.planner.world);
     this.progress = (['alerts', 'deliveries'] as const).map(
       (topic) => new ConsumerProgress({ stream: options.stream, topic, clock }),
     );
@@ -128,11 +132,11 @@ class RunningNotifier implements Notifier {
       for (const each of this.progress) each.failed(what);
       this.fault(error, what);
     };
-    const responses: StreamRecord[] = [];
+    const responses: { readonly record: StreamRecord; readonly ms: number }[] = [];
     let next = 0;
-    const respondUntil = (ms: number): void => {
-      for (let each = responses[next]; each !== undefined && each.timestamp <= ms; each = responses[++next])
-        this.takeResponse(each, each.timestamp);
+    const respondUntil = (until: number): void => {
+      for (let each = responses[next]; each !== undefined && each.ms <= until; each = responses[++next])
+        this.takeResponse(each.record, each.ms);
     };
     this.followings.push(
       await readAll(
@@ -140,7 +144,7 @@ class RunningNotifier implements Notifier {
         'responses',
         (records) => {
           if (!this.live) {
-            responses.push(...records);
+            for (const record of records) responses.push({ record, ms: decidedMs(record) });
             return;
           }
           for (const each of records) this.takeResponse(each, this.now());
@@ -149,7 +153,7 @@ class RunningNotifier implements Notifier {
         failed,
       ),
     );
-    responses.sort((left, right) => left.timestamp - right.timestamp);
+    responses.sort((left, right) => left.ms - right.ms);
     this.followings.push(
       await readAll(
         stream,
@@ -240,7 +244,10 @@ class RunningNotifier implements Notifier {
   private takeResponse(each: StreamRecord, now: number): void {
     const response = parseResponse(each.value);
     if (response === undefined) this.metrics.unreadable.inc({ topic: 'responses' });
-    else this.planner.takeResponse(response, now);
+    else {
+      this.decisions.take(each, response);
+      this.planner.takeResponse(response, now);
+    }
   }
 
   /** Ours from here on, once their records were read back. */
@@ -288,6 +295,8 @@ class RunningNotifier implements Notifier {
       lanes.beyondHorizon = 0;
     }
     this.inBackground(this.write(notes), 'opening channels');
+    // At once and not only every hour: a process may never live that long.
+    this.inBackground(this.keep(), 'keep');
     this.digests?.catchUp(this.channelsOf(partition), now);
     this.tick();
   }
@@ -415,7 +424,16 @@ class RunningNotifier implements Notifier {
   }
 
   private async keep(): Promise<void> {
-    await this.write(this.planner.keep(this.now()));
+    const now = this.now();
+    await this.write(this.planner.keep(now));
+    await this.keepDecisions(now);
+  }
+
+  /** Every notifier knows all decisions; one of them, the owner of partition 0, writes them again. */
+  private async keepDecisions(now: number): Promise<void> {
+    if (!this.ours.has(0)) return;
+    const records = this.decisions.due(now);
+    if (records.length > 0) await this.options.stream.append('responses', records);
   }
 
   private planDigest(name: string, channel: string, scheduledMs: number): void {
@@ -440,4 +458,10 @@ class RunningNotifier implements Notifier {
   private fault(error: unknown, what: string): void {
     this.options.onFault?.(error, what);
   }
+}
+
+/** When a response was given: what is written again has a later time of the stream. */
+function decidedMs({ value, timestamp }: StreamRecord): number {
+  const at = milliseconds(parseResponse(value)?.at ?? '');
+  return at === 0 ? timestamp : Math.min(at, timestamp);
 }
