@@ -120,6 +120,8 @@ export class Delivery {
   async #sendAll(): Promise<number> {
     try {
       for (;;) {
+        // Much may have come behind a batch that had to be sent again.
+        const isRepeated = this.#work !== undefined;
         if (this.#work === undefined) {
           const batch = this.#source.next(maxBatchBytes, maxBatchLines);
           if (batch.lines.length === 0) {
@@ -132,7 +134,7 @@ export class Delivery {
         const waitMs = await this.#sendParts(parts);
         if (waitMs > 0) return waitMs;
         this.#work = undefined;
-        const hasMore = this.#source.delivered(batch) || batch.isFull;
+        const hasMore = this.#source.delivered(batch) || batch.isFull || isRepeated;
         if (!hasMore) return 0;
       }
     } catch (error) {

@@ -22,14 +22,25 @@ const awayCallPauseMs = 20;
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const awaySeconds = Number(options.away ?? 30);
+  const variants = ['ours', ...availablePeers()];
   const figures: Record<string, Record<string, Row>> = {};
-  for (const variant of ['ours', ...availablePeers()]) {
+  for (const variant of variants) {
     figures[variant] = {
       '20,000 calls, SIGKILL': await killed(variant, 20_000),
       'burst of 100, SIGKILL': await killed(variant, 100),
-      [`${awaySeconds} s without collector`]: await away(variant, awaySeconds),
     };
-    for (const [row, { answered, lost, unharmed }] of Object.entries(figures[variant])) {
+  }
+  // Mostly waiting, so they wait together. Collectors that were there at the same time have addresses of their own.
+  const collectors = await Promise.all(variants.map(() => startCollector()));
+  await Promise.all(collectors.map((collector) => collector.stop()));
+  const awayTitle = `${awaySeconds} s without collector`;
+  await Promise.all(
+    variants.map(async (variant, at) => {
+      figures[variant]![awayTitle] = await away(variant, awaySeconds, collectors[at]!.url);
+    }),
+  );
+  for (const [variant, rows] of Object.entries(figures)) {
+    for (const [row, { answered, lost, unharmed }] of Object.entries(rows)) {
       const share = ((100 * lost) / Math.max(1, answered)).toFixed(1);
       const harm = unharmed ? 'server unharmed' : 'SERVER HARMED';
       console.log(`${variant.padEnd(14)} ${row.padEnd(26)} ${lost} of ${answered} lost (${share} %), ${harm}`);
@@ -64,16 +75,14 @@ async function killed(variant: string, calls: number): Promise<Row> {
   }
 }
 
-async function away(variant: string, awaySeconds: number): Promise<Row> {
-  // A collector that was there once gives the port; it is gone until the last call was answered.
-  const first = await startCollector();
-  await first.stop();
+/** Calls while nobody listens at the address; a collector is there again once the last call was answered. */
+async function away(variant: string, awaySeconds: number, url: string): Promise<Row> {
   const calls = Math.round((awaySeconds * 1_000) / awayCallPauseMs);
   return await withDataDirectory(async (data) => {
     const task: WorkerTask = {
       ...baseTask,
       variant,
-      url: first.url,
+      url,
       data,
       calls,
       ending: 'wait',
@@ -81,7 +90,7 @@ async function away(variant: string, awaySeconds: number): Promise<Row> {
     };
     let seen = 0;
     const { answered, exitCode } = await runWorker(task, async (child) => {
-      const collector = await startCollector(Number(new URL(first.url).port));
+      const collector = await startCollector(Number(new URL(url).port));
       try {
         seen = await settled(collector, calls, 4 * idleMs);
         child.send({ end: true });

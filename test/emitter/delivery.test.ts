@@ -105,6 +105,19 @@ describe('delivery', () => {
     await delivery.close();
   });
 
+  it('sends what came while it waited, though nobody calls again', async () => {
+    const source = new Numbers(1);
+    const sink = new Scripted(() => ({ kind: 'retry', reason: 'away' }));
+    const delivery = deliveryOf(source, sink);
+    delivery.notify();
+    await vi.advanceTimersByTimeAsync(1000);
+    source.count = 8;
+    delivery.notify();
+    Object.assign(sink, { answer: () => accepted });
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(source.acknowledged).toBe(8);
+  });
+
   it('waits as long as it is told to', async () => {
     const sink = new Scripted(() => ({ kind: 'retry', reason: 'busy', afterMs: 60_000 }));
     const delivery = deliveryOf(new Numbers(3), sink);

@@ -7,13 +7,13 @@ import { fileURLToPath } from 'node:url';
 /** Pinned, so that a figure of today and one of next year speak of the same code. */
 const packages: Readonly<Record<string, string>> = {
   mcpcat: '0.1.17',
-  agentcat: '1.0.1',
   '@posthog/mcp': '0.16.3',
   'posthog-node': '5.70.0',
   '@modelcontextprotocol/sdk': '1.32.2',
 };
 
-export const peerNames = ['mcpcat', 'agentcat', '@posthog/mcp'] as const;
+/** mcpcat is agentcat under its earlier name: the same code. */
+export const peerNames = ['mcpcat', '@posthog/mcp'] as const;
 export type PeerName = (typeof peerNames)[number];
 
 const directory = fileURLToPath(new URL('../../../node_modules/.cache/bench-peers', import.meta.url));
