@@ -77,7 +77,8 @@ export async function killNotifiers(options: {
   }
 }
 
-class Child {
+/** A notifying process and the lines that it writes. */
+export class Child {
   private readonly child: ChildProcess;
   private readonly lines: Interface;
   private readonly seen = new Set<string>();

@@ -1,5 +1,6 @@
 /**
- * A notifier in a process of its own, to be killed. Its first argument is JSON: `{directory, section, environment}`.
+ * A notifier in a process of its own, to be killed. Its first argument is JSON: `{directory, section, environment}`,
+ * with `kafka` where the stream is not the local one.
  * It writes `ready`, then for each line `raise ALERT CHANNEL POINT` of its input appends an alert, having armed the
  * point, and writes `sent ALERT CHANNEL` when a delivery that tells of an alert is on record as sent.
  *
@@ -10,17 +11,20 @@ import { Registry } from 'prom-client';
 import type { Delivery } from '../../schemas/delivery.js';
 import { notifierSection } from '../../schemas/notification.js';
 import { startNotifier } from '../../services/notifier/notifier.js';
+import { type KafkaStreamOptions, openKafkaStream } from '../../services/stream/kafka.js';
 import { openLocalStream } from '../../services/stream/local.js';
 import type { Stream } from '../../services/stream/stream.js';
 import { alert, timeText } from './alerts.js';
 
-const { directory, section, environment } = JSON.parse(process.argv[2]!) as {
+const { directory, section, environment, kafka } = JSON.parse(process.argv[2]!) as {
   directory: string;
   section: Record<string, unknown>;
   environment: Record<string, string>;
+  kafka?: KafkaStreamOptions;
 };
 let point = '';
-const stream = openLocalStream({ directory, durability: 'kernel' });
+const stream: Stream =
+  kafka === undefined ? openLocalStream({ directory, durability: 'kernel' }) : await openKafkaStream(kafka);
 const die = (): void => void process.kill(process.pid, 'SIGKILL');
 const watched: Stream = {
   append: async (topic, records) => {
@@ -45,9 +49,9 @@ const notifier = await startNotifier({
   section: notifierSection.parse(section),
   secrets: { directory, environment },
   metrics: new Registry(),
-  shared: false,
+  shared: kafka !== undefined,
 });
-await tellWhatWasSent();
+if (kafka === undefined) await tellWhatWasSent();
 process.stdout.write('ready\n');
 for await (const line of createInterface({ input: process.stdin })) {
   const [word, id = '', channel = '', armed = ''] = line.split(' ');
