@@ -103,14 +103,14 @@ export class JsonScanner {
           const quotes = word ^ 0x22222222;
           const escapes = word ^ 0x5c5c5c5c;
           if (((((quotes - 0x01010101) & ~quotes) | ((escapes - 0x01010101) & ~escapes)) & 0x80808080) !== 0) break;
-          hash = Math.imul(hash ^ word, prime);
+          hash = Math.imul(((hash << 5) | (hash >>> 27)) ^ word, prime);
           high |= word;
           at += 4;
         }
         for (; at < length; at++) {
           code = bytes[at] as number;
           if (code === 34 || code === 92) break;
-          hash = Math.imul(hash ^ code, prime);
+          hash = Math.imul(((hash << 5) | (hash >>> 27)) ^ code, prime);
           high |= code;
         }
         kind = (high & 0x80808080) === 0 ? plainText : otherText;
@@ -127,7 +127,7 @@ export class JsonScanner {
         for (; at < length; at++) {
           code = bytes[at] as number;
           if (code === 44 || code === 125 || code <= 32) break;
-          hash = Math.imul(hash ^ code, prime);
+          hash = Math.imul(((hash << 5) | (hash >>> 27)) ^ code, prime);
         }
         end = at;
         if (end === start) return false;
@@ -139,8 +139,7 @@ export class JsonScanner {
         kinds[number] = kind;
         starts[number] = start;
         ends[number] = end;
-        // The low bits choose a place, and multiplying moves nothing down into them.
-        hashes[number] = hash ^ (hash >>> 15);
+        hashes[number] = spread(hash);
       }
       code = bytes[at] as number;
       if (code <= 32) {
@@ -183,7 +182,14 @@ export class JsonScanner {
 const noBytes = new Uint8Array(0);
 const noWords = new Int32Array(0);
 const seed = 0x811c9dc5 | 0;
-const prime = 0x01000193;
+const prime = 0x9e3779b1 | 0;
+
+/** The low bits choose a place, and multiplying moves nothing down into them: the end of MurmurHash3. */
+function spread(hash: number): number {
+  let mixed = hash ^ (hash >>> 16);
+  mixed = Math.imul(mixed, 0x85ebca6b);
+  return mixed ^ (mixed >>> 13);
+}
 
 /** Whether the name and its closing quote stand at a place of the record, `here` in its memory. */
 function isName({ bytes: own, length, words }: Name, view: DataView, bytes: Buffer, at: number, here: number): boolean {

@@ -107,7 +107,7 @@ export class RuleRun {
       lanes.set(name, { group, value: known?.value ?? value, roles: (known?.roles ?? 0) | (1 << role) });
     }
     this.lanes = [...lanes.values()];
-    this.groupFields = [...lanes.keys()].join(';');
+    this.groupFields = [...new Set(this.lanes.map(({ group }) => group.join()))].join(';');
     this.happening = new CurrentHappening(around.moment);
   }
 
