@@ -178,7 +178,7 @@ export class EventReader {
     const end = ends[member] as number;
     const isWord = kind === literal && (this.bytes[start] as number) > 64;
     if ((kind === plainText || isWord) && end - start <= longestKnown)
-      return known.ofBytes(this.bytes, start, end, hashes[member] as number);
+      return known.ofBytes(this.bytes, this.scanner.view, start, end, hashes[member] as number);
     if (kind === plainText || kind === otherText) {
       const value = known.ofLong(this.bytes, start, end);
       if (value !== undefined) return value;

@@ -24,6 +24,8 @@ export class KnownValue implements Value, Grouped {
     readonly text: string,
     readonly tests: readonly number[],
     readonly hash: number,
+    /** Where its bytes are kept: texts of one hash are told apart by them, for somebody may look for such. */
+    public place: number,
   ) {}
 }
 
@@ -40,7 +42,7 @@ interface Literal {
 
 /** Longest value whose answers are remembered, in bytes: names and addresses, not bodies. */
 export const longestKnown = 64;
-/** Values that are remembered for each field: at about 250 bytes each, 8 MB. */
+/** Values that are remembered for each field: at about 300 bytes each, 10 MB. */
 const mostKnown = 32_768;
 /** Places that are looked at for a value; then the first of them is given up. */
 const probes = 4;
@@ -62,6 +64,9 @@ export class FieldValues {
   private readonly met = new Set<number>();
   private readonly refused = new Set<number>();
   private known: (KnownValue | undefined)[] = new Array(64).fill(undefined);
+  /** The bytes of each known value, side by side, and the same as words as the machine reads them. */
+  private bytes = new Uint8Array(64 * longestKnown);
+  private words = new Int32Array(this.bytes.buffer);
   private count = 0;
 
   /** @param tests By the number that they have among all tests of the rules. */
@@ -134,7 +139,7 @@ export class FieldValues {
   }
 
   /** The value of a plain text of at most `longestKnown` bytes; `hash` is that of the bytes. */
-  ofBytes(bytes: Buffer, start: number, end: number, hash: number): Value {
+  ofBytes(bytes: Buffer, view: DataView, start: number, end: number, hash: number): Value {
     const { known } = this;
     const mask = known.length - 1;
     const length = end - start;
@@ -146,29 +151,47 @@ export class FieldValues {
         free = place;
         break;
       }
-      if (value.hash === hash && value.text.length === length && isSame(value.text, bytes, start)) return value;
+      if (value.hash === hash && value.text.length === length && this.isSame(place, bytes, view, start, length))
+        return value;
     }
     const text = bytes.toString('latin1', start, end);
-    const value = new KnownValue(text, this.answer(text), hash);
-    if (free < 0) known[hash & mask] = value;
-    else {
-      known[free] = value;
-      if (++this.count * 2 > known.length && known.length < mostKnown) this.grow();
-    }
+    const place = free < 0 ? hash & mask : free;
+    const value = new KnownValue(text, this.answer(text), hash, place);
+    known[place] = value;
+    bytes.copy(this.bytes, place * longestKnown, start, end);
+    if (free >= 0 && ++this.count * 2 > known.length && known.length < mostKnown) this.grow();
     return value;
   }
 
+  private isSame(place: number, bytes: Buffer, view: DataView, start: number, length: number): boolean {
+    const { words } = this;
+    const base = place * (longestKnown / 4);
+    const here = bytes.byteOffset + start;
+    const whole = length >> 2;
+    for (let index = 0; index < whole; index++)
+      if (words[base + index] !== view.getInt32(here + index * 4, true)) return false;
+    for (let index = whole * 4; index < length; index++)
+      if (this.bytes[place * longestKnown + index] !== bytes[start + index]) return false;
+    return true;
+  }
+
   private grow(): void {
-    const { known } = this;
-    this.known = new Array(known.length * 4).fill(undefined);
+    const before = this.known;
+    const kept = this.bytes;
+    this.known = new Array(before.length * 4).fill(undefined);
+    this.bytes = new Uint8Array(this.known.length * longestKnown);
+    this.words = new Int32Array(this.bytes.buffer);
     const mask = this.known.length - 1;
     this.count = 0;
-    for (const value of known) {
+    for (const value of before) {
       if (value === undefined) continue;
       for (let probe = 0; probe < probes; probe++) {
         const place = (value.hash + probe) & mask;
         if (this.known[place] !== undefined) continue;
         this.known[place] = value;
+        const from = value.place * longestKnown;
+        this.bytes.set(kept.subarray(from, from + value.text.length), place * longestKnown);
+        value.place = place;
         this.count++;
         break;
       }
@@ -223,12 +246,6 @@ export class FieldValues {
     }
     return met.size === 0 ? none : [...met];
   }
-}
-
-/** Texts of one hash are told apart: somebody may look for such. */
-function isSame(known: string, bytes: Buffer, start: number): boolean {
-  for (let index = 0; index < known.length; index++) if (known.charCodeAt(index) !== bytes[start + index]) return false;
-  return true;
 }
 
 /** What a field is in an event that does not have it, as the table has it. */

@@ -44,7 +44,7 @@ export class JsonScanner {
   /** The name that came first last time. */
   private first: Name | undefined;
   /** Over the memory in which the last record lay: those of one batch share it. */
-  private view: DataView = new DataView(new ArrayBuffer(0));
+  view: DataView = new DataView(new ArrayBuffer(0));
 
   constructor(names: readonly string[]) {
     this.kinds = new Uint8Array(names.length);

@@ -152,7 +152,7 @@ export class Matcher {
     }
     for (const selection of candidates) this.visit(selection);
     for (const selection of this.unguarded) this.visit(selection);
-    if (this.matched.length > 1) this.matched.sort((left, right) => left - right);
+    if (this.matched.length > 1) sortFew(this.matched);
   }
 
   private forgetMarks(): void {
@@ -291,5 +291,18 @@ export class Matcher {
       case 'calendar':
         return nothing;
     }
+  }
+}
+
+/** In place; a handful of numbers, nearly in order already, as a rule. */
+function sortFew(numbers: number[]): void {
+  for (let at = 1; at < numbers.length; at++) {
+    const number = numbers[at] as number;
+    let to = at;
+    while (to > 0 && (numbers[to - 1] as number) > number) {
+      numbers[to] = numbers[to - 1] as number;
+      to--;
+    }
+    numbers[to] = number;
   }
 }

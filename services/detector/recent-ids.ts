@@ -1,6 +1,6 @@
 /**
  * The ids of the newest events, so that one that was delivered twice counts once. A ring in the order of arrival and an
- * open-addressing table (linear probing, half full at most): 40 bytes an id, grown fourfold up to the limit. The table
+ * open-addressing table (linear probing, half full at most): 40 bytes an id, grown up to the limit. The table
  * has the hash beside the place, so that what only lies near is passed without looking at the ring.
  *
  * What was forgotten could come again and count again. So `forgottenThrough` says up to which of the stream's times ids
@@ -8,7 +8,8 @@
  */
 import { randomBytes } from 'node:crypto';
 
-const initialIds = 1_024;
+const initialIds = 4_096;
+const growth = 16;
 
 export class RecentIds {
   private capacity: number;
@@ -25,12 +26,12 @@ export class RecentIds {
 
   /** @param limit Most ids that are remembered, a power of two. */
   constructor(private readonly limit: number) {
-    if (limit < initialIds || !Number.isInteger(Math.log2(limit)))
-      throw new RangeError(`the number of remembered ids is ${limit}; expected a power of two from ${initialIds}`);
-    this.capacity = initialIds;
-    this.words = new Uint32Array(initialIds * 4);
-    this.recorded = new Float64Array(initialIds);
-    this.table = new Int32Array(initialIds * 4);
+    if (limit < 1_024 || !Number.isInteger(Math.log2(limit)))
+      throw new RangeError(`the number of remembered ids is ${limit}; expected a power of two from 1024`);
+    this.capacity = Math.min(initialIds, limit);
+    this.words = new Uint32Array(this.capacity * 4);
+    this.recorded = new Float64Array(this.capacity);
+    this.table = new Int32Array(this.capacity * 4);
   }
 
   private get size(): number {
@@ -124,7 +125,7 @@ export class RecentIds {
 
   private grow(): void {
     const { words, recorded, capacity, oldest, next } = this;
-    this.capacity = Math.min(capacity * 4, this.limit);
+    this.capacity = Math.min(capacity * growth, this.limit);
     this.words = new Uint32Array(this.capacity * 4);
     this.recorded = new Float64Array(this.capacity);
     this.table = new Int32Array(this.capacity * 4);

@@ -13,14 +13,14 @@ import { type Crossing, SortedNumbers } from './times.js';
 
 /** Intervals that are looked at one by one: about 100 ns for all. */
 const mostPlain = 64;
+/** Numbers of one interval: hash, start and end. */
+const stride = 3;
 
 export class SlidingDistinct {
   overflow = 0;
-  /** Of each interval: its value, a hash of it, start and end. */
+  /** The value of each interval; and in one array, so that it lies together, a hash of it, start and end. */
   private values: string[] = [];
-  private hashes: number[] = [];
-  private starts: number[] = [];
-  private ends: number[] = [];
+  private spans: number[] = [];
   private many: ManyDistinct | undefined;
 
   constructor(
@@ -34,30 +34,20 @@ export class SlidingDistinct {
     if (this.many !== undefined) return this.insertMany(this.many, value, time, horizon);
     const { size, threshold } = this;
     const end = time + size;
-    const at = this.join(value, time, end);
-    if (at < 0) {
+    const hash = hashOf(value);
+    if (!this.join(value, hash, time, end)) {
       if (this.values.length >= mostPlain) this.forget(horizon);
-      if (this.values.length >= mostPlain) {
-        this.many = new ManyDistinct(size, threshold, this.mostValues);
-        for (let index = 0; index < this.values.length; index++)
-          this.many.cover(this.values[index] as string, this.starts[index] as number, this.ends[index] as number);
-        this.values = [];
-        this.hashes = [];
-        this.starts = [];
-        this.ends = [];
-        return this.insertMany(this.many, value, time, horizon);
-      }
+      if (this.values.length >= mostPlain) return this.insertMany(this.becomeMany(), value, time, horizon);
       this.values.push(value);
-      this.hashes.push(hashOf(value));
-      this.starts.push(time);
-      this.ends.push(end);
+      this.spans.push(hash, time, end);
     }
     // Fewer intervals than the threshold in all windows together.
     if (this.values.length < threshold) return undefined;
     const own = this.countAt(time);
     if (own >= threshold) return { at: time, count: own };
     let found: Crossing | undefined;
-    for (const start of this.starts) {
+    for (let at = 1; at < this.spans.length; at += stride) {
+      const start = this.spans[at] as number;
       if (start <= time || start >= end || (found !== undefined && start >= found.at)) continue;
       const count = this.countAt(start);
       if (count >= threshold) found = { at: start, count };
@@ -65,48 +55,58 @@ export class SlidingDistinct {
     return found;
   }
 
-  /** Joins [time, end) with the value's intervals that touch it. Returns the place of the whole; -1 when none does. */
-  private join(value: string, time: number, end: number): number {
-    const { values, hashes, starts, ends } = this;
-    const hash = hashOf(value);
+  private becomeMany(): ManyDistinct {
+    const many = new ManyDistinct(this.size, this.threshold, this.mostValues);
+    for (const [index, value] of this.values.entries())
+      many.cover(value, this.spans[index * stride + 1] as number, this.spans[index * stride + 2] as number);
+    this.many = many;
+    this.values = [];
+    this.spans = [];
+    return many;
+  }
+
+  /** Joins [time, end) with the value's intervals that touch it; false when none does. */
+  private join(value: string, hash: number, time: number, end: number): boolean {
+    const { values, spans } = this;
     let whole = -1;
-    for (let at = 0; at < hashes.length; at++) {
-      if (hashes[at] !== hash || values[at] !== value) continue;
-      if (time > (ends[at] as number) || end < (starts[at] as number)) continue;
+    for (let at = 0; at < spans.length; at += stride) {
+      if (spans[at] !== hash || values[at / stride] !== value) continue;
+      const start = spans[at + 1] as number;
+      const stop = spans[at + 2] as number;
+      if (time > stop || end < start) continue;
       if (whole < 0) {
         whole = at;
-        starts[at] = Math.min(starts[at] as number, time);
-        ends[at] = Math.max(ends[at] as number, end);
+        if (time < start) spans[at + 1] = time;
+        if (end > stop) spans[at + 2] = end;
         continue;
       }
-      starts[whole] = Math.min(starts[whole] as number, starts[at] as number);
-      ends[whole] = Math.max(ends[whole] as number, ends[at] as number);
-      this.remove(at--);
+      spans[whole + 1] = Math.min(spans[whole + 1] as number, start);
+      spans[whole + 2] = Math.max(spans[whole + 2] as number, stop);
+      this.remove(at);
+      at -= stride;
     }
-    return whole;
+    return whole >= 0;
   }
 
   private remove(at: number): void {
-    const last = this.values.length - 1;
-    this.values[at] = this.values[last] as string;
-    this.hashes[at] = this.hashes[last] as number;
-    this.starts[at] = this.starts[last] as number;
-    this.ends[at] = this.ends[last] as number;
-    this.values.pop();
-    this.hashes.pop();
-    this.starts.pop();
-    this.ends.pop();
+    const { values, spans } = this;
+    const last = spans.length - stride;
+    values[at / stride] = values[values.length - 1] as string;
+    for (let index = 0; index < stride; index++) spans[at + index] = spans[last + index] as number;
+    values.pop();
+    spans.length = last;
   }
 
   private forget(horizon: number): void {
-    for (let at = this.values.length - 1; at >= 0; at--) if ((this.ends[at] as number) < horizon) this.remove(at);
+    for (let at = this.spans.length - stride; at >= 0; at -= stride)
+      if ((this.spans[at + 2] as number) < horizon) this.remove(at);
   }
 
   private countAt(time: number): number {
-    const { starts, ends } = this;
+    const { spans } = this;
     let count = 0;
-    for (let at = 0; at < starts.length; at++)
-      if ((starts[at] as number) <= time && (ends[at] as number) > time) count++;
+    for (let at = 1; at < spans.length; at += stride)
+      if ((spans[at] as number) <= time && (spans[at + 1] as number) > time) count++;
     return count;
   }
 
@@ -119,23 +119,21 @@ export class SlidingDistinct {
 
   /** Bytes of memory, roughly. */
   get bytes(): number {
-    return 250 + this.values.length * 60 + (this.many?.bytes ?? 0);
+    return 200 + this.values.length * 50 + (this.many?.bytes ?? 0);
   }
 
   save(): unknown {
-    const { values, starts, ends } = this;
-    return this.many === undefined ? { values, starts, ends } : { many: this.many.save() };
+    const { values, spans, many } = this;
+    return many === undefined ? { values, spans } : { many: many.save() };
   }
 
   restore(saved: unknown): this {
-    const from = structuredClone(saved) as { values?: string[]; starts: number[]; ends: number[]; many: unknown };
+    const from = structuredClone(saved) as { values?: string[]; spans: number[]; many: unknown };
     if (from.values === undefined)
       this.many = new ManyDistinct(this.size, this.threshold, this.mostValues).restore(from.many);
     else {
       this.values = from.values;
-      this.hashes = from.values.map(hashOf);
-      this.starts = from.starts;
-      this.ends = from.ends;
+      this.spans = from.spans;
     }
     return this;
   }
