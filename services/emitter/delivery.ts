@@ -3,10 +3,11 @@ import { complainOnce } from './complaints.js';
 import type { EventText, Sink } from './sink.js';
 import type { Batch, Source } from './spool.js';
 
-/** The gateway names at most 1,000 refused lines of a request, so no batch has more. */
-const maxBatchLines = 1000;
-/** 1,000 events of the usual size; the gateway takes 32 times as much. */
-export const maxBatchBytes = 768 * 1024;
+/** 4,000 events of the usual size; the gateway takes eight times as much. A request costs a few turns of the loop. */
+const maxBatchLines = 4000;
+const maxBatchBytes = 4 * 1024 * 1024;
+/** With so much waiting nothing is won by waiting for more: 1,000 events. */
+const readyLength = 768 * 1024;
 /** First wait after a failure; it doubles up to the longest, so a gateway that comes back is found within 5 s. */
 const firstRetryMs = 250;
 const longestRetryMs = 5000;
@@ -55,8 +56,9 @@ export class Delivery {
     this.#options = options;
   }
 
-  /** There is a new event; with `isBatchFull`, nothing is won by waiting for more. */
-  notify(isBatchFull = false): void {
+  /** There is a new event, and so much waits in memory. */
+  notify(waitingLength = 0): void {
+    const isBatchFull = waitingLength >= readyLength;
     if (this.#running !== undefined) this.#notified = true;
     else if (this.#timer === undefined) this.#wakeAfter(isBatchFull ? 0 : this.#options.lingerMs);
     else if (isBatchFull && this.#failures === 0 && !this.#isHurrying) {

@@ -111,6 +111,10 @@ export class HttpSink implements Sink {
       const rejected = parsed.rejected
         .filter(isRejected)
         .map(({ line, code, message }) => ({ index: line - 1, code, message }));
+      // The gateway names the first 1,000 lines only; in halves it names them all, and ids tell what comes twice.
+      if (typeof parsed.rejected_total === 'number' && parsed.rejected_total > rejected.length) {
+        return { kind: 'refused', code: 'rejected_unnamed', message: `${parsed.rejected_total} events were rejected` };
+      }
       if (parsed.accepted + rejected.length !== count) {
         throw new Error(`${url.origin} answered for ${parsed.accepted + rejected.length} of ${count} events`);
       }

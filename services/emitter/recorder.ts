@@ -4,7 +4,7 @@ import { argumentsKey } from './arguments-hash.js';
 import { type BegunText, type CallBeginning, type CallEnd, CallText, type CommonFields } from './call-text.js';
 import { drawEventId, formatMicros, nowMicros } from './clock.js';
 import { complainOnce } from './complaints.js';
-import { Delivery, maxBatchBytes } from './delivery.js';
+import { Delivery } from './delivery.js';
 import type { PlainFields } from './event-text.js';
 import { HttpSink } from './http-sink.js';
 import { Journal, type JournalCall } from './journal.js';
@@ -42,8 +42,8 @@ export interface RecorderCounters {
 
 const defaultSpoolBytes = 256 * 1024 * 1024;
 const defaultSegmentBytes = 8 * 1024 * 1024;
-/** 4,000 events of the usual size: the calls of 200 ms at 20,000 a second. */
-const memoryLength = 4 * 1024 * 1024;
+/** 8,000 events of the usual size: the calls of 400 ms at 20,000 a second. */
+const memoryLength = 8 * 1024 * 1024;
 /** Heartbeat for processes that can't see our pid; they take a spool for left behind after 15 missed ones. */
 const heartbeatMs = 20_000;
 /** How long the end of a process may be held up to tell of what it lost. */
@@ -150,7 +150,7 @@ export class Recorder {
   commit(): boolean {
     const hasNew = !this.#journal.isEmpty;
     const isAllKept = this.#journal.commit();
-    if (hasNew) this.#delivery.notify(this.#journal.readyLength >= maxBatchBytes);
+    if (hasNew) this.#delivery.notify(this.#journal.readyLength);
     return isAllKept;
   }
 

@@ -82,7 +82,7 @@ describe('delivery', () => {
   it('does not wait for more when a batch is full', async () => {
     const delivery = deliveryOf(new Numbers(10), new Scripted(() => accepted));
     delivery.notify();
-    delivery.notify(true);
+    delivery.notify(1024 * 1024);
     await vi.advanceTimersByTimeAsync(0);
     expect(delivery.delivered).toBe(10);
   });

@@ -139,6 +139,7 @@ describe('the sink', () => {
       { kind: 'accepted', rejected: [{ index: 1, code: 'x', message: 'y' }] },
     ],
     [200, { accepted: 1, rejected: [] }, { kind: 'retry' }],
+    [200, { accepted: 0, rejected: [], rejected_total: 2 }, { kind: 'refused', code: 'rejected_unnamed' }],
     [200, 'hello', { kind: 'retry' }],
     [400, { error: { code: 'body_invalid', message: 'm' } }, { kind: 'refused', code: 'body_invalid', message: 'm' }],
     [401, { error: { code: 'key_missing', message: 'm' } }, { kind: 'retry' }],
