@@ -67,10 +67,11 @@ export function audit(server: object, options: AuditOptions = {}): AuditHandle {
 
   const observed = new WeakSet<object>();
   const observeTransport = (transport: TransportShape): void => {
+    if (!isTransport(transport)) throw new TypeError('it has no send()');
     if (closed || observed.has(transport)) return;
-    observed.add(transport);
     const options = { transport: transportKind(transport), actor, server: identity };
     instrument(transport, new ObservedConnection(observer, options));
+    observed.add(transport);
   };
 
   const connect = target.connect;
@@ -81,9 +82,10 @@ export function audit(server: object, options: AuditOptions = {}): AuditHandle {
     value: function observedConnect(this: unknown, ...rest: Parameters<ServerShape['connect']>): Promise<unknown> {
       try {
         observeTransport(rest[0]);
-      } catch {
-        // The transport has another shape, or the server will say what is wrong with it.
-        observer.counters.errors += 1;
+      } catch (error) {
+        // At start, and loudly: what goes over it would not be on record, and nobody would know.
+        const what = `${describe(rest[0])} cannot be observed: ${(error as Error).message}`;
+        return Promise.reject(new TypeError(`audit(): the transport ${what}`));
       }
       return connect.apply(target, rest);
     },

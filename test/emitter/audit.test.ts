@@ -243,6 +243,19 @@ describe('audit() of other servers', () => {
   });
 });
 
+describe('a transport', () => {
+  it.each([
+    ['of another shape', { start() {} }, 'it has no send()'],
+    ['that cannot be changed', Object.freeze(InMemoryTransport.createLinkedPair()[0]), 'InMemoryTransport'],
+    ['that is none', undefined, 'undefined cannot be observed'],
+  ])('%s is refused at start: what goes over it would not be on record', async (_what, transport, message) => {
+    const server = newServer();
+    audit(server);
+    await expect(server.connect(transport as never)).rejects.toThrow(message);
+    await expect(server.connect(transport as never)).rejects.toThrow('audit(): the transport');
+  });
+});
+
 describe('an option', () => {
   it.each([
     [{ redact: {} }, 'there is no option redact; did you mean redaction?'],
