@@ -17,6 +17,8 @@ export interface EngineRecord {
   readonly offset: number;
   /** Microseconds since the epoch, by the stream's clock. Never decreases. */
   readonly recordedAtMicros: number;
+  /** The event's own time where it is known already; the text is not asked then. */
+  readonly occurredAtMicros?: number;
 }
 
 /**
@@ -106,10 +108,12 @@ export class EventReader {
     this.event++;
     if (this.parsed.size > 0) this.parsed.clear();
     const { kinds, starts, ends } = scanner;
-    let micros = Number.NaN;
+    let micros = record.occurredAtMicros ?? Number.NaN;
     const start = starts[occurredAtMember] as number;
     const end = ends[occurredAtMember] as number;
-    if (kinds[occurredAtMember] === plainText) micros = timeMicrosOf(bytes, start, end);
+    if (record.occurredAtMicros !== undefined) {
+      // A stored row; its time is a number.
+    } else if (kinds[occurredAtMember] === plainText) micros = timeMicrosOf(bytes, start, end);
     else if (kinds[occurredAtMember] === otherText) micros = parseTimeMicros(this.textOfMember(occurredAtMember));
     const recorded = record.recordedAtMicros;
     // Without a readable time of its own it happened when it was recorded.

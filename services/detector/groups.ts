@@ -34,7 +34,7 @@ const recordedFact = 1;
 const timerFact = 2;
 const scoreFact = 3;
 /** Bytes of a group besides its state: its places here and in the index, and its key. */
-const bytesPerGroup = 200;
+const bytesPerGroup = 230;
 
 export interface SavedGroup {
   readonly key: string;

@@ -1,5 +1,4 @@
 /** Stored calls as the records that they were on the stream, in the order of the stream's time. */
-import { parseTimeMicros } from '../../schemas/time.js';
 import { type EngineRecord, streamMicros } from './event-reader.js';
 
 /** Asks the store one statement; chunks of the answer in the named format of ClickHouse. */
@@ -82,9 +81,12 @@ export async function* readHistory(
 ): AsyncGenerator<EngineRecord[]> {
   const slices = slicesOf(range, await rowsByHour(ask, range));
   const total = slices.reduce((sum, { rows }) => sum + rows, 0);
-  const names = [...new Set([...position, 'tenant', 'event_id', 'occurred_at', ...columns])];
-  const isoTime = (name: string): string => `concat(replaceOne(toString(h.${name}), ' ', 'T'), 'Z') AS ${name}`;
-  const shown = names.map((name) => (name.endsWith('_at') ? isoTime(name) : `h.${name} AS ${name}`)).join(', ');
+  const names = [...new Set([...position, 'occurred_at', 'tenant', 'event_id', ...columns])];
+  const numbers: Readonly<Record<string, string>> = {
+    recorded_at: 'toUnixTimestamp64Milli(h.recorded_at)',
+    occurred_at: 'toUnixTimestamp64Micro(h.occurred_at)',
+  };
+  const shown = names.map((name) => `${numbers[name] ?? `h.${name}`} AS ${name}`).join(', ');
   let read = 0;
   for (const slice of slices) {
     // The condition stands inside, where the names are the table's and not those of the texts made of them.
@@ -109,16 +111,23 @@ export async function* readHistory(
   }
 }
 
-/** A row begins with the position, so that little of it has to be looked at here. */
+/** A row begins with four numbers, so that little of it has to be looked at here. */
 function recordOf(value: Buffer): EngineRecord {
-  const head = value.toString('latin1', 0, 160);
-  const match = /^\{"recorded_at":"([^"]+)","stream_partition":(\d+),"stream_offset":"?(\d+)/.exec(head);
-  if (match === null) throw new Error(`the store answered a row of another form: ${head}`);
-  const recorded = parseTimeMicros(match[1] as string);
-  return {
-    value,
-    partition: Number(match[2]),
-    offset: Number(match[3]),
-    recordedAtMicros: streamMicros(Math.floor(recorded / 1000)),
-  };
+  const numbers = [0, 0, 0, 0];
+  let at = 0;
+  for (let index = 0; index < numbers.length; index++) {
+    // Names hold no digits, and large numbers may stand between quotes.
+    while (at < value.length && !isDigit(value[at] as number)) at++;
+    if (at === value.length)
+      throw new Error(`the store answered a row of another form: ${value.toString('utf8', 0, 200)}`);
+    let number = 0;
+    for (; isDigit(value[at] as number); at++) number = number * 10 + (value[at] as number) - 48;
+    numbers[index] = number;
+  }
+  const [recordedMs, partition, offset, occurredAtMicros] = numbers as [number, number, number, number];
+  return { value, partition, offset, occurredAtMicros, recordedAtMicros: streamMicros(recordedMs) };
+}
+
+function isDigit(code: number): boolean {
+  return code >= 48 && code <= 57;
 }

@@ -14,12 +14,15 @@ interface Chunk {
   /** The latest starts before the chunk's first event. */
   before: number[];
   times: number[];
+  /** Bits of the roles, and `completes`. */
   roles: number[];
-  complete: boolean[];
 }
 
+/** The event completes a sequence; above the bits of all roles. */
+const completes = 1 << 30;
+
 export class Sequence {
-  chunks: Chunk[] = [];
+  private chunks: Chunk[] = [];
   /** The latest starts after the newest event. */
   private current: number[];
 
@@ -61,22 +64,20 @@ export class Sequence {
     while (this.chunks.length > 1 && ((this.chunks[1] as Chunk).times[0] as number) < horizon - this.span)
       this.chunks.shift();
     let index = this.chunks.length - 1;
-    if (index < 0) {
-      this.chunks.push({ before: new Array(this.steps - 1).fill(none), times: [], roles: [], complete: [] });
-      index = 0;
-    } else if (time >= this.newest()) {
-      const tail = this.chunks[index] as Chunk;
-      if (tail.times.length >= chunkLength) {
-        this.chunks.push({ before: this.current.slice(), times: [], roles: [], complete: [] });
-        index++;
-      }
-    }
     if (time >= this.newest()) {
-      const chunk = this.chunks[index] as Chunk;
+      const tail = this.chunks[index];
+      const before = tail === undefined || tail.times.length >= chunkLength ? this.current.slice() : undefined;
       const complete = this.advance(this.current, time, roles);
-      chunk.times.push(time);
-      chunk.roles.push(roles);
-      chunk.complete.push(complete);
+      const marked = complete ? roles | completes : roles;
+      // Most groups never get a second event: arrays of one take room for one.
+      if (before !== undefined) {
+        const chunk = { before, times: [time], roles: [marked] };
+        if (tail === undefined) this.chunks = [chunk];
+        else this.chunks.push(chunk);
+      } else {
+        (tail as Chunk).times.push(time);
+        (tail as Chunk).roles.push(marked);
+      }
       return complete ? time : undefined;
     }
     while (index > 0 && ((this.chunks[index] as Chunk).times[0] as number) > time) index--;
@@ -85,7 +86,6 @@ export class Sequence {
     while (at > 0 && (chunk.times[at - 1] as number) > time) at--;
     chunk.times.splice(at, 0, time);
     chunk.roles.splice(at, 0, roles);
-    chunk.complete.splice(at, 0, false);
     if (chunk.times.length > chunkLength * 2) this.split(index);
     return this.recompute(index);
   }
@@ -96,7 +96,6 @@ export class Sequence {
       before: [],
       times: chunk.times.splice(chunkLength),
       roles: chunk.roles.splice(chunkLength),
-      complete: chunk.complete.splice(chunkLength),
     });
   }
 
@@ -110,18 +109,20 @@ export class Sequence {
         chunk.before = starts.slice();
       }
       for (let at = 0; at < chunk.times.length; at++) {
-        const complete = this.advance(starts, chunk.times[at] as number, chunk.roles[at] as number);
-        if (complete && !chunk.complete[at] && found === undefined) found = chunk.times[at];
-        chunk.complete[at] = complete;
+        const before = chunk.roles[at] as number;
+        const roles = before & ~completes;
+        const complete = this.advance(starts, chunk.times[at] as number, roles);
+        if (complete && before === roles && found === undefined) found = chunk.times[at];
+        chunk.roles[at] = complete ? roles | completes : roles;
       }
     }
     this.current = starts;
     return found;
   }
 
-  /** Bytes of memory, roughly: time, roles and a flag for each event. */
+  /** Bytes of memory, roughly: time and roles of each event. */
   get bytes(): number {
-    return 160 + this.chunks.length * 200 + this.chunks.reduce((sum, { times }) => sum + times.length, 0) * 24;
+    return 200 + this.chunks.length * 240 + this.chunks.reduce((sum, { times }) => sum + times.length, 0) * 16;
   }
 
   save(): unknown {

@@ -38,8 +38,14 @@ export class SlidingDistinct {
     if (!this.join(value, hash, time, end)) {
       if (this.values.length >= mostPlain) this.forget(horizon);
       if (this.values.length >= mostPlain) return this.insertMany(this.becomeMany(), value, time, horizon);
-      this.values.push(value);
-      this.spans.push(hash, time, end);
+      // Most groups never get a second value: arrays of one take room for one.
+      if (this.values.length === 0) {
+        this.values = [value];
+        this.spans = [hash, time, end];
+      } else {
+        this.values.push(value);
+        this.spans.push(hash, time, end);
+      }
     }
     // Fewer intervals than the threshold in all windows together.
     if (this.values.length < threshold) return undefined;
@@ -119,7 +125,7 @@ export class SlidingDistinct {
 
   /** Bytes of memory, roughly. */
   get bytes(): number {
-    return 200 + this.values.length * 50 + (this.many?.bytes ?? 0);
+    return 220 + this.values.length * 50 + (this.many?.bytes ?? 0);
   }
 
   save(): unknown {
