@@ -190,7 +190,7 @@ export const configurationSchema = z.strictObject({
       remembered_ids: count()
         .default(2 ** 21)
         .describe(
-          'Ids of the newest calls by which a repeated delivery is known, rounded up to a power of two; 32 bytes each. 2,097,152 are 35 minutes at 1,000 calls a second.',
+          'Ids of the newest calls by which a repeated delivery is known, rounded up to a power of two; 40 bytes each. 2,097,152 are 35 minutes at 1,000 calls a second.',
         ),
       alerts_per_minute: count()
         .default(1_000)
