@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { SecretNames } from './secret-names.js';
-import { cardNumbers, isCardNumber, secretPatterns } from './secret-patterns.js';
+import { cardNumbers, isCardNumber, placePatterns, type SecretPattern, tokenPatterns } from './secret-patterns.js';
 import { maySecret, nameBefore } from './secret-scan.js';
 
 export interface RedactionOptions {
@@ -87,11 +87,9 @@ export class Redactor {
       kept = regex.matcher(kept).replaceAll(`[redacted:${kind}]`);
     }
     if (this.#builtIn) {
-      for (const { kind, hints, pattern, replace } of secretPatterns) {
-        if (!hints.some((hint) => kept.includes(hint))) continue;
-        kept = replaceMatches(kept, kind, pattern, replace, path, notes);
-      }
-      kept = replaceMatches(kept, cardNumbers.kind, cardNumbers.pattern, cardNumbers.replace, path, notes);
+      kept = replaceFirst(kept, tokenPatterns, path, notes);
+      for (const pattern of placePatterns) kept = replaceFirst(kept, [pattern], path, notes);
+      kept = replaceFirst(kept, [cardNumbers], path, notes);
     }
     return this.#replaceAssigned(kept, path, notes);
   }
@@ -115,21 +113,33 @@ export class Redactor {
   }
 }
 
-function replaceMatches(
-  text: string,
-  kind: string,
-  pattern: RegExp,
-  replace: ((match: string, marker: string) => string | undefined) | undefined,
-  path: string,
-  notes: Notes,
-): string {
-  const marker = `[redacted:${kind}]`;
-  return text.replace(pattern, (match: string) => {
-    const replacement = replace === undefined ? marker : replace(match, marker);
-    if (replacement === undefined) return match;
-    notes.add(path, kind);
-    return replacement;
-  });
+/**
+ * Replaces every match of the patterns. Of matches that overlap the first decides what the secret is, and all of them
+ * are hidden: a key may hold three letters with which another kind begins.
+ */
+function replaceFirst(text: string, patterns: readonly SecretPattern[], path: string, notes: Notes): string {
+  const found: { start: number; end: number; kind: string; replacement: string }[] = [];
+  for (const { kind, hints, pattern, replace } of patterns) {
+    if (hints.length > 0 && !hints.some((hint) => text.includes(hint))) continue;
+    const marker = `[redacted:${kind}]`;
+    for (const match of text.matchAll(pattern)) {
+      const replacement = replace === undefined ? marker : replace(match[0], marker);
+      if (replacement === undefined) continue;
+      found.push({ start: match.index, end: match.index + match[0].length, kind, replacement });
+    }
+  }
+  if (found.length === 0) return text;
+  found.sort((left, right) => left.start - right.start);
+  let kept = '';
+  let copied = 0;
+  for (const { start, end, kind, replacement } of found) {
+    if (start >= copied) {
+      kept += text.slice(copied, start) + replacement;
+      notes.add(path, kind);
+    }
+    copied = Math.max(copied, end);
+  }
+  return kept + text.slice(copied);
 }
 
 const valueStart = />?[ \t]{0,4}/y;

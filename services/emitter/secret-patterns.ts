@@ -3,7 +3,7 @@
  * required after an unbounded part, so a match never fails after running far (what else must hold is checked on the
  * match). `hints` are literals of which one is in every match, also in its JSON text: most texts hold none.
  */
-interface SecretPattern {
+export interface SecretPattern {
   readonly kind: string;
   readonly hints: readonly string[];
   readonly pattern: RegExp;
@@ -11,7 +11,8 @@ interface SecretPattern {
   readonly replace?: (match: string, marker: string) => string | undefined;
 }
 
-export const secretPatterns: readonly SecretPattern[] = [
+/** Secrets that are marked by themselves. They may seem to hold one another: what begins first is what it is. */
+export const tokenPatterns: readonly SecretPattern[] = [
   {
     kind: 'private_key',
     hints: ['-----BEGIN'],
@@ -72,6 +73,10 @@ export const secretPatterns: readonly SecretPattern[] = [
   { kind: 'vault_token', hints: ['hvs.', 'hvb.'], pattern: /hv[sb]\.[\w-]{20,}/g },
   { kind: 'digitalocean_token', hints: ['dop_v1_', 'doo_v1_', 'dor_v1_'], pattern: /do[por]_v1_[a-f0-9]{32,}/g },
   { kind: 'shopify_token', hints: ['shpat_', 'shpss_', 'shpca_'], pattern: /shp(?:at|ss|ca)_[A-Fa-f0-9]{30,}/g },
+];
+
+/** Secrets that are known by what stands around them. */
+export const placePatterns: readonly SecretPattern[] = [
   {
     kind: 'url_password',
     hints: ['@'],

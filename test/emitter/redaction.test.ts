@@ -74,6 +74,18 @@ describe('a secret', () => {
     );
   });
 
+  it.each([
+    ['SG.AAAeyJAAAAAAAAAAAAAAAA.AAAeyJAAAAAAAAAAAAAAAAAAAeyJAAAAAAAAAAAAAAAA', 'sendgrid_key'],
+    ['eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOisk-A1b2C3d4E5f6G7h8I9j0K1.c2lnbmF0dXJlIG9m', 'jwt'],
+    ['SG.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAeyJhbGciOiJI.c2lnbmF0dXJlIG9m', 'sendgrid_key'],
+  ])('that seems to hold another is gone whole: %s', (secret, kind) => {
+    expect(redact(`a ${secret} b`)).toEqual({
+      text: JSON.stringify(`a [redacted:${kind}] b`),
+      notes: [`arguments:${kind}`],
+      truncated: false,
+    });
+  });
+
   it('under a telling name is gone, whatever it is, and the rest stays', () => {
     const name = fc.constantFrom(
       'password',
