@@ -40,6 +40,8 @@ export interface BrokerOptions {
     readonly users: Record<string, string>;
     /** Users may only do what ACLs say; who comes by the plain listener may do everything. */
     readonly authorize?: boolean;
+    /** Users whom ACLs do not bind. */
+    readonly administrators?: readonly string[];
   };
 }
 
@@ -77,7 +79,7 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
     if (options.secure.authorize === true)
       properties += `
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
+super.users=${['ANONYMOUS', ...(options.secure.administrators ?? [])].map((name) => `User:${name}`).join(';')}
 `;
     for (const [name, password] of Object.entries(users)) {
       for (const mechanism of ['SCRAM-SHA-256', 'SCRAM-SHA-512']) {
