@@ -1,6 +1,7 @@
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
 import { clickHouseEndpoint } from '../../query/clickhouse-endpoint.js';
 import { queryRoom } from '../../query/query.js';
+import { StoreHealth } from '../../query/store-health.js';
 import type { Stream } from '../../stream/stream.js';
 import { closeServer, listen } from '../listen.js';
 import { queryLimits } from '../ports.js';
@@ -22,10 +23,10 @@ export async function start(context: RoleContext): Promise<RunningRole> {
     },
   });
   const clickHouse = await startClickHouseServer(context);
+  const storeHealth = new StoreHealth(store);
   return {
     ...(clickHouse === undefined ? {} : { stop: () => closeServer(clickHouse) }),
-    // A query that fails says so to who asked; whether the store answers is asked by a query.
-    health: () => ({ state: 'ready' }),
+    health: () => storeHealth.ask(),
   };
 }
 
