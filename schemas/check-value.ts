@@ -195,7 +195,13 @@ export function checkMapSize(map: Readonly<Record<string, string>>): void {
 const emptyList: readonly string[] = Object.freeze([]);
 const emptyMap = Object.freeze(newMap());
 
-export function checkOf({ kind, maxBytes, values = [] }: Field): ValueCheck {
+/** Most bytes of UTF-8 that a field with text takes. */
+export function maxBytesOf({ kind, maxBytes }: Field): number {
+  return maxBytes ?? maxTextBytes[kind as keyof typeof maxTextBytes];
+}
+
+export function checkOf(field: Field): ValueCheck {
+  const { kind, values = [] } = field;
   switch (kind) {
     case 'uuid':
       return checkUuid;
@@ -204,9 +210,9 @@ export function checkOf({ kind, maxBytes, values = [] }: Field): ValueCheck {
       return checkTimeMicros;
     case 'name':
     case 'text':
-      return textCheck(maxBytes ?? maxTextBytes[kind]);
+      return textCheck(maxBytesOf(field));
     case 'body':
-      return bodyCheck(maxBytes ?? maxTextBytes.body);
+      return bodyCheck(maxBytesOf(field));
     case 'choice':
       return choiceCheck(values);
     case 'duration':

@@ -12,8 +12,10 @@ import {
   toJsonText,
   type ValueCheck,
 } from './check-value.js';
+import { CheckedRow } from './checked-row.js';
 import { type CallEvent, eventFields } from './event.js';
 import type { Field, Fields } from './field.js';
+import { RecordScanner } from './scan.js';
 import { formatTimeMicros } from './time.js';
 
 /**
@@ -86,46 +88,6 @@ function parseObject(value: Buffer | string, maxBytes: number): Parsed {
   return { ok: true, record: mayHoldSurrogates(text) ? replaceSurrogates(found) : found };
 }
 
-/**
- * A checked record as the fields it has, in any order: the place of each in the list of fields, and its value. Most
- * records name a third of the fields, and what is not named costs nothing. The position is not part of it.
- */
-export class CheckedRow {
-  readonly ok = true;
-  count = 0;
-  readonly places: number[] = [];
-  readonly values: unknown[] = [];
-
-  /** The value at a place of the list of fields; undefined when the record has its default there. */
-  at(place: number): unknown {
-    for (let index = 0; index < this.count; index++) if (this.places[index] === place) return this.values[index];
-    return undefined;
-  }
-
-  set(place: number, value: unknown): void {
-    let index = 0;
-    while (index < this.count && this.places[index] !== place) index++;
-    if (index === this.count) this.count++;
-    this.places[index] = place;
-    this.values[index] = value;
-  }
-
-  /** A row of a record that needs no check, with the values it has. */
-  static of(fields: Fields, record: Readonly<Record<string, unknown>>): CheckedRow {
-    const row = new CheckedRow();
-    for (const [place, name] of Object.keys(fields).entries()) if (name in record) row.set(place, record[name]);
-    return row;
-  }
-
-  copy(): CheckedRow {
-    const row = new CheckedRow();
-    row.count = this.count;
-    row.places.push(...this.places.slice(0, this.count));
-    row.values.push(...this.values.slice(0, this.count));
-    return row;
-  }
-}
-
 interface Slot {
   readonly name: string;
   readonly place: number;
@@ -147,13 +109,20 @@ export class RecordCheck<R = Readonly<Record<string, unknown>>> {
   private readonly byName: ReadonlyMap<string, Slot>;
   private readonly required: readonly Slot[];
   private readonly defaults: Readonly<Record<string, unknown>>;
-  private readonly row = new CheckedRow();
+  private readonly row: CheckedRow;
+  private readonly scanner: RecordScanner;
+  private readonly tenantPlace: number;
+  private readonly producerKeyPlace: number;
 
   constructor(fields: Fields) {
     this.slots = Object.entries(fields).map(([name, field], place) => {
       return { name, place, field, check: checkOf(field), missing: defaultOf(field.kind) };
     });
+    this.row = new CheckedRow(this.slots.length);
+    this.scanner = new RecordScanner(this.slots);
     this.byName = new Map(this.slots.map((slot) => [slot.name, slot]));
+    this.tenantPlace = this.byName.get('tenant')?.place ?? -1;
+    this.producerKeyPlace = this.byName.get('producer_key')?.place ?? -1;
     this.required = this.slots.filter(({ field }) => field.required);
     this.defaults = Object.fromEntries(this.slots.map(({ name, missing }) => [name, missing]));
   }
@@ -171,15 +140,21 @@ export class RecordCheck<R = Readonly<Record<string, unknown>>> {
 
   /** As `check`, for whoever needs few of the fields. The row is valid until the next check. */
   checkRow(value: Buffer | string, vouched: Partial<Vouched>, maxBytes = maxRecordBytes): CheckedRow | RecordRefused {
+    const { row } = this;
+    // Text in a string was made from bytes by somebody; only records as they came are worth a scan.
+    if (typeof value !== 'string' && value.length <= maxBytes && this.scanner.scan(value, row)) {
+      this.vouch(vouched);
+      return row;
+    }
     const parsed = parseObject(value, maxBytes);
     return parsed.ok ? this.checkFields(parsed.record, vouched) : parsed;
   }
 
   /** All fields of a row. */
-  recordOf({ count, places, values }: CheckedRow, position?: Vouched['position']): R {
+  recordOf(row: CheckedRow, position?: Vouched['position']): R {
     const record = { ...this.defaults };
-    for (let index = 0; index < count; index++)
-      record[(this.slots[places[index] as number] as Slot).name] = values[index];
+    for (let index = 0; index < row.count; index++)
+      record[(this.slots[row.places[index] as number] as Slot).name] = row.valueAt(index);
     if (position) {
       record.recorded_at = millisText(position.recordedAtMs);
       record.stream_partition = position.partition;
@@ -190,11 +165,10 @@ export class RecordCheck<R = Readonly<Record<string, unknown>>> {
 
   private checkFields(record: Record<string, unknown>, vouched: Partial<Vouched>): CheckedRow | RecordRefused {
     const { byName, row } = this;
-    const { places, values } = row;
-    let count = 0;
     let requiredCount = 0;
     let unknownFields: string[] | undefined;
     let name = '';
+    row.start();
     try {
       for (name in record) {
         const slot = byName.get(name);
@@ -212,10 +186,8 @@ export class RecordCheck<R = Readonly<Record<string, unknown>>> {
           continue;
         }
         if (slot.field.required && checked !== slot.missing) requiredCount++;
-        places[count] = slot.place;
-        values[count++] = checked;
+        row.addValue(slot.place, checked);
       }
-      row.count = count;
       if (requiredCount < this.required.length) {
         const missing = this.required.find((slot) => (row.at(slot.place) ?? slot.missing) === slot.missing) as Slot;
         return refused('missing_field', 'is required', missing.name);
@@ -230,13 +202,14 @@ export class RecordCheck<R = Readonly<Record<string, unknown>>> {
       if (!(error instanceof Refusal)) throw error;
       return refused(error.code, error.message, name);
     }
-    this.vouch('tenant', vouched.tenant);
-    this.vouch('producer_key', vouched.producer_key);
+    this.vouch(vouched);
     return row;
   }
 
-  private vouch(name: string, value: string | undefined): void {
-    if (value !== undefined) this.row.set((this.byName.get(name) as Slot).place, value);
+  /** The row has neither yet: what a record claims is compared and not kept. */
+  private vouch({ tenant, producer_key }: Partial<Vouched>): void {
+    if (tenant !== undefined) this.row.addValue(this.tenantPlace, tenant);
+    if (producer_key !== undefined) this.row.addValue(this.producerKeyPlace, producer_key);
   }
 }
 

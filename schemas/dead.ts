@@ -1,4 +1,4 @@
-import { CheckedRow } from './check.js';
+import { CheckedRow } from './checked-row.js';
 import { type Fields, positionFields } from './field.js';
 import { RecordBlock } from './native.js';
 import type { RecordTopic } from './record-topic.js';

@@ -1,4 +1,4 @@
-import type { CheckedRow } from './check.js';
+import { type CheckedRow, escapedForm, numberForm, timeForm, valueForm } from './checked-row.js';
 import {
   ArrayColumn,
   BoolColumn,
@@ -10,6 +10,7 @@ import {
   MapColumn,
   NullableColumn,
   StringColumn,
+  type TextColumn,
   Uint32Column,
   UuidColumn,
   writeBlock,
@@ -35,7 +36,9 @@ class TimeColumn implements Column<string> {
     return this.ticks.rows;
   }
   append(value: string): void {
-    const micros = parseTimeMicros(value);
+    this.appendMicros(parseTimeMicros(value));
+  }
+  appendMicros(micros: number): void {
     this.ticks.append(this.microsPerTick === 1 ? micros : Math.floor(micros / this.microsPerTick));
   }
   appendTicks(ticks: number): void {
@@ -127,10 +130,24 @@ export class RecordBlock<R> {
   }
 
   /** As `append`, of a record that was checked by the same list of fields. */
-  appendRow({ count, places, values }: CheckedRow, recordedAtMs: number, partition: number, offset: number): void {
-    const { columns } = this;
-    for (let index = 0; index < count; index++)
-      this.put(columns[places[index] as number] as Column<unknown>, values[index]);
+  appendRow(row: CheckedRow, recordedAtMs: number, partition: number, offset: number): void {
+    const { columns, count } = this;
+    const { places, forms, values, numbers, bytes, starts, ends } = row;
+    for (let index = 0; index < row.count; index++) {
+      const column = columns[places[index] as number] as Column<unknown>;
+      if (column.rows < count) column.pad(count);
+      const form = forms[index];
+      if (form === valueForm) column.append(values[index]);
+      else if (form === numberForm) column.append(numbers[index]);
+      else if (form === timeForm) (column as TimeColumn).appendMicros(numbers[index] as number);
+      else
+        (column as TextColumn | UuidColumn).appendText(
+          bytes,
+          starts[index] as number,
+          ends[index] as number,
+          form === escapedForm,
+        );
+    }
     this.endRow(recordedAtMs, partition, offset);
   }
 

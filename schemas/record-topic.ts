@@ -1,4 +1,5 @@
-import { type CheckedRow, RecordCheck, type RecordRefused, type Vouched } from './check.js';
+import { RecordCheck, type RecordRefused, type Vouched } from './check.js';
+import type { CheckedRow } from './checked-row.js';
 import type { Fields } from './field.js';
 
 /**

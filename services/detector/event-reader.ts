@@ -1,9 +1,10 @@
 /** The fields that rules look at, read from the bytes of one record: nothing is parsed that no rule asks for. */
+
+import { timeMicrosOf, uuidWords } from '../../schemas/short-texts.js';
 import { formatTimeMicros, parseTimeMicros } from '../../schemas/time.js';
 import { defaultText, type FieldValues, longestKnown, type Value } from './field-values.js';
 import type { FieldReference } from './fields.js';
 import { absent, JsonScanner, literal, otherText, plainText } from './json-scanner.js';
-import { timeMicrosOf, uuidWords } from './short-texts.js';
 
 export interface EngineRecord {
   /** JSON text of one event, as `schemas/event.ts` has it; fields may be missing. */

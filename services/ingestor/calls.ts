@@ -2,7 +2,8 @@
  * From a batch of the `calls` topic to rows: checks each record, decides which are repeated deliveries, and hands the
  * rest to the writer in order.
  */
-import { type CheckedRow, callCheck, type RecordRefused } from '../../schemas/check.js';
+import { callCheck, type RecordRefused } from '../../schemas/check.js';
+import type { CheckedRow } from '../../schemas/checked-row.js';
 import { deadToRecord } from '../../schemas/dead.js';
 import type { Store } from '../store/store.js';
 import { untilDone } from '../stream/retry.js';
@@ -133,6 +134,7 @@ const repeated: Decided = { kind: 'repeated' };
 /** The ids of one partition and what is decided by them. */
 export class CallsPartition {
   private readonly recent: RecentIds;
+  private readonly id = new Uint32Array(4);
 
   constructor(private readonly options: CallsPartitionOptions) {
     const { byTenant, defaultMs } = options.storedUpTo;
@@ -142,7 +144,8 @@ export class CallsPartition {
   /** Takes back what was remembered of a record that was not stored, so that a replay of it is not a repetition. */
   forget(record: StreamRecord): void {
     const row = this.decode(record);
-    this.recent.remove(tenantOf(row), eventIdOf(row));
+    row.uuidAt(eventIdPlace, this.id);
+    this.recent.remove(tenantOf(row), this.id);
   }
 
   /** The row of a record that was found good before. */
@@ -187,7 +190,8 @@ export class CallsPartition {
       const message = 'the partition has as many tenants as are kept apart';
       return this.refuse(record, { ok: false, code: 'out_of_range', field: 'tenant', message });
     }
-    const verdict = this.recent.see(tenant, eventIdOf(row));
+    row.uuidAt(eventIdPlace, this.id);
+    const verdict = this.recent.see(tenant, this.id);
     if (verdict === 'repeated') return repeated;
     return { kind: verdict === 'new' ? 'store' : 'ask', row };
   }

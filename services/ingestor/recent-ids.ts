@@ -9,7 +9,7 @@
  * By tenant, because a tenant that sends ids of the year 9999 must slow down nobody but itself.
  */
 import { randomBytes } from 'node:crypto';
-import { parseUuid, timeOfUuid } from '../../schemas/uuid.js';
+import { timeOfUuid } from '../../schemas/uuid.js';
 
 /** `new`: certainly not seen. `repeated`: certainly seen. `unknown`: may have been seen and forgotten. */
 export type Verdict = 'new' | 'repeated' | 'unknown';
@@ -40,7 +40,9 @@ export class RecentIds {
   private readonly startMs: (tenant: string) => number;
   private readonly seed = randomBytes(4).readUInt32LE(0);
   private readonly limit: number;
-  private readonly id = new Uint32Array(4);
+  private readonly forgotten = new Uint32Array(4);
+  private lastTenant: string | undefined;
+  private lastNumber = -1;
 
   /**
    * @param limit Most ids that are remembered, a power of two.
@@ -65,27 +67,23 @@ export class RecentIds {
 
   /** False for a tenant beyond the 65,000 that are kept apart; `see` must not be called for it. */
   hasRoomFor(tenant: string): boolean {
-    return this.tenants.size < tenantsLimit || this.tenants.has(tenant);
+    return tenant === this.lastTenant || this.tenants.size < tenantsLimit || this.tenants.has(tenant);
   }
 
-  /** What is known about the id; unless it is `repeated`, it is remembered from now on. */
-  see(tenant: string, id: string): Verdict {
+  /** What is known about the id, in four words; unless it is `repeated`, it is remembered from now on. */
+  see(tenant: string, id: Uint32Array): Verdict {
     const tenantNumber = this.numberOf(tenant);
-    parseUuid(id, this.id);
-    let slot = this.find(tenantNumber);
+    let slot = this.find(id, tenantNumber);
     if ((this.table[slot] as number) !== 0) return 'repeated';
     if (this.next - this.oldest === this.capacity) {
       if (this.capacity < this.limit) this.grow();
-      else {
-        this.forgetOldest();
-        parseUuid(id, this.id);
-      }
-      slot = this.find(tenantNumber);
+      else this.forgetOldest();
+      slot = this.find(id, tenantNumber);
     }
     // Read after forgetting: the number must cover what was just let go.
-    const verdict = timeOfUuid(this.id) > (this.forgottenUpToMs[tenantNumber] as number) ? 'new' : 'unknown';
+    const verdict = timeOfUuid(id) > (this.forgottenUpToMs[tenantNumber] as number) ? 'new' : 'unknown';
     const place = this.next % this.capacity;
-    this.words.set(this.id, place * 4);
+    this.words.set(id, place * 4);
     this.tenantOf[place] = tenantNumber;
     this.table[slot] = place + 1;
     this.next++;
@@ -94,9 +92,8 @@ export class RecentIds {
   }
 
   /** Takes back an id whose event was not stored after all, so that it may come again. */
-  remove(tenant: string, id: string): void {
-    parseUuid(id, this.id);
-    const slot = this.find(this.numberOf(tenant));
+  remove(tenant: string, id: Uint32Array): void {
+    const slot = this.find(id, this.numberOf(tenant));
     const place = (this.table[slot] as number) - 1;
     if (place < 0) return;
     this.freeSlot(slot);
@@ -105,18 +102,21 @@ export class RecentIds {
   }
 
   private numberOf(tenant: string): number {
+    if (tenant === this.lastTenant) return this.lastNumber;
     let number = this.tenants.get(tenant);
     if (number === undefined) {
       number = this.tenants.size;
       this.tenants.set(tenant, number);
       this.forgottenUpToMs[number] = this.startMs(tenant);
     }
+    this.lastTenant = tenant;
+    this.lastNumber = number;
     return number;
   }
 
-  /** The slot of the id in `this.id`, or the free slot where it belongs. */
-  private find(tenantNumber: number): number {
-    const { id, words, table, mask, tenantOf } = this;
+  /** The slot of the id, or the free slot where it belongs. */
+  private find(id: Uint32Array, tenantNumber: number): number {
+    const { words, table, mask, tenantOf } = this;
     let slot = this.hash(id[0] as number, id[1] as number, id[2] as number, id[3] as number, tenantNumber) & mask;
     for (;;) {
       const place = (table[slot] as number) - 1;
@@ -161,9 +161,10 @@ export class RecentIds {
     this.oldest++;
     const tenantNumber = this.tenantOf[place] as number;
     if (tenantNumber === removed) return;
-    this.id.set(this.words.subarray(place * 4, place * 4 + 4));
-    this.forgottenUpToMs[tenantNumber] = Math.max(this.forgottenUpToMs[tenantNumber] as number, timeOfUuid(this.id));
-    this.freeSlot(this.find(tenantNumber));
+    const { forgotten } = this;
+    for (let word = 0; word < 4; word++) forgotten[word] = this.words[place * 4 + word] as number;
+    this.forgottenUpToMs[tenantNumber] = Math.max(this.forgottenUpToMs[tenantNumber] as number, timeOfUuid(forgotten));
+    this.freeSlot(this.find(forgotten, tenantNumber));
     this.tenantOf[place] = removed;
     this.held--;
   }

@@ -3,7 +3,8 @@
  * commit sends records again at new offsets; their identity tells them from one another. There are few of them, so every
  * batch asks the table.
  */
-import type { CheckedRow, RecordRefused } from '../../schemas/check.js';
+import type { RecordRefused } from '../../schemas/check.js';
+import type { CheckedRow } from '../../schemas/checked-row.js';
 import type { RecordTopic } from '../../schemas/record-topic.js';
 import { type RecordTopicName, recordTopics } from '../../schemas/tables.js';
 import { type Identity, identityText, type Store } from '../store/store.js';

@@ -10,7 +10,7 @@
  * States: open (takes records) → closed (flushed, or abandoned with what was not stored).
  * At most two blocks are held: one is stored while the next is filled.
  */
-import type { CheckedRow } from '../../schemas/check.js';
+import type { CheckedRow } from '../../schemas/checked-row.js';
 import { AuditdError } from '../../schemas/errors.js';
 import type { RecordTable } from '../../schemas/tables.js';
 import type { Store } from '../store/store.js';

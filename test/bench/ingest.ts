@@ -122,7 +122,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
 /** Which files belong to which step. */
 const steps: readonly (readonly [string, RegExp])[] = [
   ['read the log', /^(reader|format|segments|local.*)\.ts$/],
-  ['parse and check', /^(check.*|event|time)\.ts$/],
+  ['parse and check', /^(check.*|scan|escapes|short-texts|event|time|field)\.ts$/],
   ['deduplicate', /^recent-ids\.ts$/],
   ['build the block', /^(native|columns)\.ts$/],
   ['ingestor', /^(ingestor|calls|writer|retry)\.ts$/],

@@ -133,7 +133,7 @@ const steps: readonly (readonly [string, RegExp])[] = [
     /^(connection|socket|decoder|encoder|batch|fetcher|runner|record|response|request|worker|v\d+|index|long|crc32C|.*Queue)\.js$/,
   ],
   ['our consumer', /^kafka.*\.ts$/],
-  ['parse and check', /^(check.*|event|time|field)\.ts$/],
+  ['parse and check', /^(check.*|scan|escapes|short-texts|event|time|field)\.ts$/],
   ['deduplicate', /^recent-ids\.ts$/],
   ['build the block', /^(native|columns)\.ts$/],
   ['ingestor', /^(ingestor|calls|writer|retry)\.ts$/],

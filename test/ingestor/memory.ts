@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type CheckedRow, callCheck } from '../../schemas/check.js';
+import { callCheck } from '../../schemas/check.js';
+import type { CheckedRow } from '../../schemas/checked-row.js';
 import { AuditdError } from '../../schemas/errors.js';
 import { parseUuid, timeOfUuid } from '../../schemas/uuid.js';
 import type { Block } from '../../services/ingestor/writer.js';

@@ -1,11 +1,18 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { parseUuid } from '../../schemas/uuid.js';
 import { RecentIds } from '../../services/ingestor/recent-ids.js';
 import { timeOfId } from './memory.js';
 
 function idOf(timeMs: number, rest: number, version = '7'): string {
   const time = timeMs.toString(16).padStart(12, '0');
   return `${time.slice(0, 8)}-${time.slice(8)}-${version}000-8000-${rest.toString(16).padStart(12, '0')}`;
+}
+
+function wordsOf(id: string): Uint32Array {
+  const words = new Uint32Array(4);
+  parseUuid(id, words);
+  return words;
 }
 
 test('never says new of an id that was seen, never repeated of one that was not, and forgets one tenant for itself', () => {
@@ -24,17 +31,17 @@ test('never says new of an id that was seen, never repeated of one that was not,
         const id = idOf(timeMs, rest, version);
         const name = `${tenant} ${id}`;
         if (remove) {
-          recent.remove(tenant, id);
+          recent.remove(tenant, wordsOf(id));
           seen.delete(name);
           continue;
         }
-        const verdict = recent.see(tenant, id);
+        const verdict = recent.see(tenant, wordsOf(id));
         if (verdict === 'new') expect(seen.has(name)).toBe(false);
         if (verdict === 'repeated') expect(seen.has(name)).toBe(true);
         // What was seen before the start has a time of at most 3.
         if (verdict === 'new') expect(timeOfId(id)).toBeGreaterThan(3);
         seen.add(name);
-        expect(recent.see(tenant, id)).toBe('repeated');
+        expect(recent.see(tenant, wordsOf(id))).toBe('repeated');
         expect(recent.size).toBeLessThanOrEqual(limit);
       }
     }),
@@ -44,12 +51,12 @@ test('never says new of an id that was seen, never repeated of one that was not,
 
 test('while nothing was forgotten every id is decided in memory, through growth', () => {
   const recent = new RecentIds(1 << 15, () => 0);
-  for (let index = 1; index <= 1 << 15; index++) expect(recent.see('a', idOf(index, index))).toBe('new');
+  for (let index = 1; index <= 1 << 15; index++) expect(recent.see('a', wordsOf(idOf(index, index)))).toBe('new');
   for (let index = 1; index <= 1 << 15; index++)
-    if (recent.see('a', idOf(index, index)) !== 'repeated') expect(index).toBe(0);
+    if (recent.see('a', wordsOf(idOf(index, index))) !== 'repeated') expect(index).toBe(0);
   expect(recent.size).toBe(1 << 15);
-  expect(recent.see('a', idOf(2 ** 40, 1))).toBe('new');
-  expect(recent.see('a', idOf(1, 1))).toBe('unknown');
+  expect(recent.see('a', wordsOf(idOf(2 ** 40, 1)))).toBe('new');
+  expect(recent.see('a', wordsOf(idOf(1, 1)))).toBe('unknown');
   // Another tenant has forgotten nothing.
-  expect(recent.see('b', idOf(1, 1))).toBe('new');
+  expect(recent.see('b', wordsOf(idOf(1, 1)))).toBe('new');
 });

@@ -115,9 +115,10 @@ async function plain(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure>
   await readAll(task, async ({ records, partition }) => {
     for (const { value, headers, timestamp, offset } of records) {
       const { tenant, producer_key } = headers as { tenant: string; producer_key: string };
-      const checked = checkCall(value, { tenant, producer_key });
-      if (!checked.ok) throw new Error(checked.message);
+      // Given text, the check goes by JSON.parse.
       const text = value.toString();
+      const checked = checkCall(text, { tenant, producer_key });
+      if (!checked.ok) throw new Error(checked.message);
       lines.push(
         `${text.slice(0, -1)},"tenant":"${tenant}","producer_key":"${producer_key}","recorded_at":${timestamp},"stream_partition":${partition},"stream_offset":${offset}}`,
       );

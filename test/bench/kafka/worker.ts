@@ -129,9 +129,10 @@ async function plain(): Promise<IngestMeasure> {
   await readAll(async ({ messages, partition }) => {
     for (const { value, headers, timestamp, offset } of messages) {
       const [tenant, key] = [String(headers?.tenant), String(headers?.producer_key)];
-      const checked = checkCall(value as Buffer, { tenant, producer_key: key });
-      if (!checked.ok) throw new Error(checked.message);
+      // Given text, the check goes by JSON.parse.
       const text = (value as Buffer).toString();
+      const checked = checkCall(text, { tenant, producer_key: key });
+      if (!checked.ok) throw new Error(checked.message);
       lines.push(
         `${text.slice(0, -1)},"tenant":"${tenant}","producer_key":"${key}","recorded_at":${timestamp},"stream_partition":${partition},"stream_offset":${offset}}`,
       );
