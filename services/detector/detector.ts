@@ -122,6 +122,8 @@ class RunningDetector implements Detector {
   /** One step at a time: a turn of work, a change of partitions. */
   private last: Promise<unknown> = Promise.resolve();
   private wake: () => void = () => undefined;
+  /** Something came since the turn began: it is not slept over, whenever in the turn it came. */
+  private hasNews = false;
   private closing: Promise<void> | undefined;
   private checkpointAtMs: number | undefined;
   private nextCheckpointMs: number;
@@ -201,6 +203,7 @@ class RunningDetector implements Detector {
       revoked: (partitions) => this.exclusively(() => this.revoked(partitions)),
       batch: (batch) => {
         const taken = this.merge.push(batch);
+        this.hasNews = true;
         this.wake();
         return taken;
       },
@@ -209,13 +212,15 @@ class RunningDetector implements Detector {
     let ended = false;
     const over = consumer.closed.finally(() => {
       ended = true;
+      this.hasNews = true;
       this.wake();
     });
     over.catch(() => undefined);
     try {
       while (!ended && !signal.aborted) {
+        this.hasNews = false;
         const waitMs = await this.exclusively(() => this.turn());
-        if (waitMs > 0) await this.sleep(waitMs);
+        if (waitMs > 0 && !this.hasNews) await this.sleep(waitMs);
         else await setImmediate();
       }
       if (!ended) await this.exclusively(() => this.save());

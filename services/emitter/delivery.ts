@@ -15,7 +15,7 @@ const longestRetryMs = 5000;
 const maxRejectedFileBytes = 64 * 1024 * 1024;
 
 export interface DeliveryOptions {
-  /** Longest wait for more events before a batch is sent. */
+  /** Least time from one batch to the next: an event that follows no other one goes at once. */
   readonly lingerMs: number;
   /** File to which events go that the gateway refused as such. */
   readonly rejectedPath: string;
@@ -30,8 +30,8 @@ interface Work {
 /**
  * Takes events from a source to a sink, one batch at a time and in order.
  *
- * States: idle → lingering (`notify`) → sending → idle; sending → waiting (the sink said `retry`) → sending; any →
- * closed. The source hears of a batch when every line of it is durable in the sink or written to the file of refused
+ * States: idle → lingering (`notify`; only while the last batch is younger than `lingerMs`) → sending → idle; sending →
+ * waiting (the sink said `retry`) → sending; any → closed. The source hears of a batch when every line of it is durable in the sink or written to the file of refused
  * events. Nothing here keeps the process alive.
  */
 export class Delivery {
@@ -49,6 +49,8 @@ export class Delivery {
   #work: Work | undefined;
   #failures = 0;
   #isHurrying = false;
+  /** When the last batch began to leave. */
+  #sentMs = Number.NEGATIVE_INFINITY;
 
   constructor(source: Source, sink: Sink, options: DeliveryOptions) {
     this.#source = source;
@@ -60,7 +62,7 @@ export class Delivery {
   notify(waitingLength = 0): void {
     const isBatchFull = waitingLength >= readyLength;
     if (this.#running !== undefined) this.#notified = true;
-    else if (this.#timer === undefined) this.#wakeAfter(isBatchFull ? 0 : this.#options.lingerMs);
+    else if (this.#timer === undefined) this.#wakeAfter(isBatchFull ? 0 : this.#restMs());
     else if (isBatchFull && this.#failures === 0 && !this.#isHurrying) {
       clearTimeout(this.#timer);
       this.#wakeAfter(0);
@@ -95,6 +97,11 @@ export class Delivery {
     await this.#running;
   }
 
+  /** What is left of the time between two batches. */
+  #restMs(): number {
+    return Math.max(0, this.#sentMs + this.#options.lingerMs - performance.now());
+  }
+
   #wakeAfter(ms: number): void {
     if (this.#abort.signal.aborted) return;
     this.#isHurrying = ms === 0;
@@ -112,7 +119,7 @@ export class Delivery {
     const running = this.#sendAll().then((waitMs) => {
       this.#running = undefined;
       if (waitMs > 0) this.#wakeAfter(waitMs);
-      else if (this.#notified) this.#wakeAfter(this.#options.lingerMs);
+      else if (this.#notified) this.#wakeAfter(this.#restMs());
     });
     this.#running = running;
     return running;
@@ -130,6 +137,7 @@ export class Delivery {
             if (this.#source.delivered(batch)) continue;
             return 0;
           }
+          this.#sentMs = performance.now();
           this.#work = { batch, parts: [batch.lines] };
         }
         const { batch, parts } = this.#work;

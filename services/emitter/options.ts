@@ -37,7 +37,7 @@ export interface RecorderOptions {
     readonly segmentBytes?: number;
   };
   readonly delivery?: {
-    /** Longest wait for more events before a batch is sent: 40 requests a second at most. Default 25. */
+    /** Least time from one batch to the next: 40 requests a second at most. Default 25; a lone event goes at once. */
     readonly lingerMs?: number;
     /** Longest wait for delivery when the recorder is closed or the process ends by itself. Default 1,000. */
     readonly closeTimeoutMs?: number;

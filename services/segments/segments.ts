@@ -84,6 +84,8 @@ export class SegmentLog extends SegmentReader {
   private totalBytes = 0;
   private active: Segment | undefined;
   private descriptor = -1;
+  /** Of the active segment while it is synced; who closes it meanwhile leaves that to the sync. */
+  private syncing = -1;
   private buffer = Buffer.alloc(0);
   /** True after a failed append whose bytes could not be taken back yet. */
   private hasLeftover = false;
@@ -232,7 +234,7 @@ export class SegmentLog extends SegmentReader {
     if (this.isClosed) return;
     this.isClosed = true;
     super.close();
-    if (this.descriptor >= 0) closeSync(this.descriptor);
+    this.closeDescriptor();
     this.descriptor = -1;
     openDirectories.delete(this.directory);
   }
@@ -355,7 +357,7 @@ export class SegmentLog extends SegmentReader {
       unlinkSync(path);
       throw error;
     }
-    if (this.descriptor >= 0) closeSync(this.descriptor);
+    this.closeDescriptor();
     this.descriptor = descriptor;
     this.active = { path, firstIndex, salt, bytes: segmentHeaderBytes, markPositions: [], markIndexes: [] };
     this.segments.push(this.active);
@@ -363,6 +365,10 @@ export class SegmentLog extends SegmentReader {
     this.totalBytes += segmentHeaderBytes;
     this.unsynced.add(this.active);
     this.isDirectoryUnsynced = true;
+  }
+
+  private closeDescriptor(): void {
+    if (this.descriptor >= 0 && this.descriptor !== this.syncing) closeSync(this.descriptor);
   }
 
   private startSync(): Promise<void> {
@@ -374,6 +380,18 @@ export class SegmentLog extends SegmentReader {
     return running;
   }
 
+  /** Through the descriptor that writes: opening another one is two more turns of a thread, each behind other work. */
+  private async syncActive(): Promise<void> {
+    const { descriptor } = this;
+    this.syncing = descriptor;
+    try {
+      await syncData(descriptor);
+    } finally {
+      this.syncing = -1;
+      if (this.descriptor !== descriptor) closeSync(descriptor);
+    }
+  }
+
   private async syncNow(): Promise<void> {
     if (this.syncFailure !== undefined) throw this.syncFailure;
     const segments = [...this.unsynced];
@@ -382,7 +400,8 @@ export class SegmentLog extends SegmentReader {
     if (this.isDirectoryUnsynced) directories.unshift(this.directory);
     this.isDirectoryUnsynced = false;
     try {
-      for (const segment of segments) await syncPath(segment.path, syncData);
+      for (const segment of segments)
+        await (segment === this.active ? this.syncActive() : syncPath(segment.path, syncData));
       for (const directory of directories) await syncPath(directory, syncFile);
     } catch (error) {
       this.syncFailure = error;
@@ -391,7 +410,7 @@ export class SegmentLog extends SegmentReader {
   }
 }
 
-/** Syncs through a descriptor of its own, so that the log may go on to its next segment meanwhile. */
+/** Syncs through a descriptor of its own: the log has gone on to another segment. */
 async function syncPath(path: string, sync: (descriptor: number) => Promise<void>): Promise<void> {
   let descriptor: number;
   try {

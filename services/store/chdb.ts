@@ -115,6 +115,11 @@ class ChdbStore implements Store, StatementRunner, MigrationTarget {
   private readonly insertDirectory: string;
   /** Inserts run one after another: blocks of one partition must, and the engine gains nothing from more on few cores. */
   private lastInsert: Promise<unknown> = Promise.resolve();
+  /**
+   * The store's own reads too: the session takes one at a time, and those that wait in it would each hold one of libuv's
+   * four threads, on which the stream's fdatasync waits as well.
+   */
+  private lastRead: Promise<unknown> = Promise.resolve();
   private insertNumber = 0;
   private closed = false;
 
@@ -138,7 +143,9 @@ class ChdbStore implements Store, StatementRunner, MigrationTarget {
   }
 
   async select(query: string): Promise<readonly Record<string, unknown>[]> {
-    const result = await this.reader.queryAsync(query, { format: 'JSONEachRow' });
+    const answer = this.lastRead.then(() => this.reader.queryAsync(query, { format: 'JSONEachRow' }));
+    this.lastRead = answer.catch(() => undefined);
+    const result = await answer;
     const text = result.text().trimEnd();
     return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
   }

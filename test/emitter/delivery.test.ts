@@ -65,15 +65,19 @@ const rejectedLines = () =>
     .map((line) => JSON.parse(line));
 
 describe('delivery', () => {
-  it('waits a moment for more, then sends everything in order', async () => {
-    const source = new Numbers(25);
+  it('sends at once what follows nothing, then waits a moment for more, and sends everything in order', async () => {
+    const source = new Numbers(1);
     const sink = new Scripted(() => accepted);
     const delivery = deliveryOf(source, sink);
     delivery.notify();
-    await vi.advanceTimersByTimeAsync(199);
-    expect(sink.sent).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
-    expect(sink.sent).toEqual([10, 10, 5]);
+    expect(sink.sent).toEqual([1]);
+    source.count = 25;
+    delivery.notify();
+    await vi.advanceTimersByTimeAsync(198);
+    expect(sink.sent).toEqual([1]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(sink.sent).toEqual([1, 10, 10, 4]);
     expect(sink.kept).toEqual(Array.from({ length: 25 }, (_, n) => `{"n":${n}}`));
     expect(source.acknowledged).toBe(25);
     expect(delivery.delivered).toBe(25);
@@ -122,9 +126,9 @@ describe('delivery', () => {
     const sink = new Scripted(() => ({ kind: 'retry', reason: 'busy', afterMs: 60_000 }));
     const delivery = deliveryOf(new Numbers(3), sink);
     delivery.notify();
-    await vi.advanceTimersByTimeAsync(60_000);
+    await vi.advanceTimersByTimeAsync(59_999);
     expect(sink.sent).toHaveLength(1);
-    await vi.advanceTimersByTimeAsync(201);
+    await vi.advanceTimersByTimeAsync(1);
     expect(sink.sent).toHaveLength(2);
     await delivery.close();
   });
