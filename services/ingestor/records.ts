@@ -1,14 +1,14 @@
 /**
  * From a batch of a topic of few records to rows of its table, each record once. A producer that was killed before its
  * commit sends records again at new offsets; their identity tells them from one another. There are few of them, so every
- * batch asks the table.
+ * batch asks the table, a few times a second at most.
  */
 import type { RecordRefused } from '../../schemas/check.js';
 import type { CheckedRow } from '../../schemas/checked-row.js';
 import type { RecordTopic } from '../../schemas/record-topic.js';
 import { type RecordTopicName, recordTopics } from '../../schemas/tables.js';
 import { type Identity, identityText, type Store } from '../store/store.js';
-import { untilDone } from '../stream/retry.js';
+import { pause, untilDone } from '../stream/retry.js';
 import type { RecordBatch, StreamRecord } from '../stream/stream.js';
 import { deadLetterOf } from './calls.js';
 import type { IngestorMetrics } from './metrics.js';
@@ -22,7 +22,14 @@ export interface RecordPartitionOptions {
   readonly report: (error: unknown, what: string) => void;
 }
 
+/**
+ * Least time between two questions. A row is visible within a second either way, because its block waits longer, and a
+ * question costs the engine as much CPU as a thousand rows.
+ */
+const askAgainMs = 200;
+
 export class RecordPartition {
+  private askedMs = Number.NEGATIVE_INFINITY;
   /** Offsets of the identities that are with the writer: the table does not know them yet. */
   private readonly underway = new Map<string, number>();
   private readonly topic: RecordTopic;
@@ -51,6 +58,9 @@ export class RecordPartition {
       return { record, row, identity: this.identityOf(row) };
     });
     const identities = found.flatMap(({ identity }) => (identity === undefined ? [] : [identity]));
+    const waitMs = this.askedMs + askAgainMs - performance.now();
+    if (waitMs > 0 && batch.nextOffset >= batch.endOffset) await pause(waitMs, writer.signal);
+    this.askedMs = performance.now();
     const stored = await this.stored(identities, writer.signal);
     for (const one of found) {
       const room = one.row === undefined ? this.refuse(one.record, one.refusal, writer) : this.add(one, stored, writer);

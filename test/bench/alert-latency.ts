@@ -11,7 +11,7 @@ export const description = 'From the offending call to the request that leaves f
 const targetMs = 250;
 const threshold = 3;
 /** Slack takes a message a second; a sample that had to wait for that would measure the pace. */
-const sampleIntervalMs = 1_200;
+const sampleIntervalMs = 1_100;
 
 const rules = `
 rules:
@@ -40,7 +40,7 @@ notifier:
  * durable answer to the call and one request of the same size to the same server.
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const rounds = Number(options.rounds ?? 40);
+  const rounds = Number(options.rounds ?? 100);
   const bare = await measure(rounds, 0);
   const pictured = await measure(rounds, 100);
   const table = new Table({ head: ['', 'p50 ms', 'p99 ms', 'samples'] });
