@@ -1,5 +1,5 @@
 /**
- * `npm run bench` lists the benchmarks; `npm run bench -- NAME [--key=value …]` runs one: a table for people, and as
+ * `npm run bench` lists the benchmarks; `npm run bench -- NAME [--key[=value] …]` runs one: a table for people, and as
  * the last line one JSON object with `name`, `ratio`, `target`, `ok` and the figures behind them. With --record the
  * result goes into the table of README.md.
  */
@@ -36,7 +36,7 @@ async function load(name: string): Promise<Benchmark> {
 
 const [name, ...rest] = process.argv.slice(2);
 if (name === undefined || name === '--help' || name === '-h') {
-  console.log('npm run bench -- NAME [--key=value …] [--record]\n');
+  console.log('npm run bench -- NAME [--key[=value] …] [--record]\n');
   for (const each of names) console.log(`  ${each.padEnd(16)} ${(await load(each)).description}`);
   process.exit(0);
 }
@@ -51,12 +51,12 @@ for (const argument of rest) {
     isRecorded = true;
     continue;
   }
-  const match = /^--([a-z-]+)=(.*)$/s.exec(argument);
+  const match = /^--([a-z-]+)(?:=(.*))?$/s.exec(argument);
   if (match === null) {
-    console.error(`Expected --key=value and got "${argument}".`);
+    console.error(`Expected --key=value or --key and got "${argument}".`);
     process.exit(2);
   }
-  options[match[1]!] = match[2]!;
+  options[match[1]!] = match[2] ?? 'yes';
 }
 const benchmark = await load(name);
 const result = await benchmark.run(options);
