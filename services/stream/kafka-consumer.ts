@@ -1,6 +1,7 @@
 import kafkajs, { type Admin, type Kafka, type Consumer as KafkaJsConsumer, type KafkaMessage } from 'kafkajs';
 import { AuditdError } from '../../schemas/errors.js';
 import { kafkaError } from './kafka-errors.js';
+import { KafkaRecordDecoder } from './kafka-record.js';
 import type { Consumer, ConsumerOptions, RecordBatch, StreamRecord } from './stream.js';
 
 const defaultMaxBatchBytes = 4 * 1024 * 1024;
@@ -72,6 +73,7 @@ export class KafkaConsumer implements Consumer {
   /** When a batch was handled last, or there was nothing to handle. */
   private lastGoodAt = Date.now();
   private readonly watchdog: NodeJS.Timeout;
+  private readonly decoder = new KafkaRecordDecoder();
 
   constructor(
     private readonly options: ConsumerOptions,
@@ -349,7 +351,7 @@ export class KafkaConsumer implements Consumer {
       bytes += size;
       // A broker's clock may go back, for one when the leader changes.
       lane.lastTimestamp = Math.max(lane.lastTimestamp, Number(message.timestamp));
-      records.push(recordOf(message, lane.lastTimestamp));
+      records.push(this.decoder.recordOf(message, lane.lastTimestamp));
     }
     flush();
     lane.movedAt = Date.now();
@@ -419,24 +421,4 @@ export class KafkaConsumer implements Consumer {
     this.home.observe({ kind: 'stuck', partitions: stuck });
     this.restart(new AuditdError('kafka_consumer_stuck', `partitions ${stuck.join(', ')} have records and none come`));
   }
-}
-
-const noHeaders: Readonly<Record<string, string>> = Object.freeze({});
-
-function recordOf(message: KafkaMessage, timestamp: number): StreamRecord {
-  const entries = Object.entries(message.headers ?? {});
-  return {
-    key: message.key?.toString() ?? '',
-    // A tombstone has no value.
-    value: message.value ?? Buffer.alloc(0),
-    headers: entries.length === 0 ? noHeaders : Object.fromEntries(entries.map(([name, value]) => [name, text(value)])),
-    offset: Number(message.offset),
-    timestamp,
-  };
-}
-
-/** Kafka allows a header several times; the last one counts, as in its Java client's lastHeader. */
-function text(value: Buffer | string | (Buffer | string)[] | undefined): string {
-  const last = Array.isArray(value) ? value.at(-1) : value;
-  return last?.toString() ?? '';
 }

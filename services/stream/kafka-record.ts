@@ -1,0 +1,93 @@
+import type { KafkaMessage } from 'kafkajs';
+import type { StreamRecord } from './stream.js';
+
+type Headers = Readonly<Record<string, string>>;
+
+const noHeaders: Headers = Object.freeze({});
+const noBytes = Buffer.alloc(0);
+
+/**
+ * A record in the memory of the batch it came in. Key and value are made when they are asked for: a reader that keeps
+ * 40,000 records to have them stored keeps no view of each, which would be half of the garbage collector's work.
+ */
+class KafkaRecord implements StreamRecord {
+  private readonly memory: ArrayBufferLike;
+  private readonly valueAt: number;
+  private readonly valueBytes: number;
+  private readonly keyAt: number;
+  private readonly keyBytes: number;
+
+  constructor(
+    key: Buffer,
+    value: Buffer,
+    readonly headers: Headers,
+    readonly offset: number,
+    readonly timestamp: number,
+  ) {
+    this.memory = value.buffer;
+    this.valueAt = value.byteOffset;
+    this.valueBytes = value.length;
+    this.keyAt = key.byteOffset;
+    this.keyBytes = key.length;
+  }
+
+  get key(): string {
+    return this.keyBytes === 0 ? '' : Buffer.from(this.memory, this.keyAt, this.keyBytes).toString();
+  }
+
+  get value(): Buffer {
+    return Buffer.from(this.memory, this.valueAt, this.valueBytes);
+  }
+}
+
+/** Turns kafkajs' messages into records. Equal headers that follow one another become one shared, frozen object. */
+export class KafkaRecordDecoder {
+  private lastNames: readonly string[] = [];
+  private lastValues: readonly unknown[] = [];
+  private lastHeaders = noHeaders;
+
+  recordOf(message: KafkaMessage, timestamp: number): StreamRecord {
+    const headers = message.headers === undefined ? noHeaders : this.headersOf(message.headers);
+    const offset = Number(message.offset);
+    // A tombstone has no value.
+    const value = message.value ?? noBytes;
+    const key = message.key ?? noBytes;
+    if (key.length === 0 || key.buffer === value.buffer) return new KafkaRecord(key, value, headers, offset, timestamp);
+    return { key: key.toString(), value, headers, offset, timestamp };
+  }
+
+  private headersOf(headers: NonNullable<KafkaMessage['headers']>): Headers {
+    const { lastNames, lastValues } = this;
+    let count = 0;
+    for (const name in headers) {
+      if (name !== lastNames[count] || !isEqual(headers[name], lastValues[count])) return this.newHeaders(headers);
+      count++;
+    }
+    return count === lastNames.length ? this.lastHeaders : this.newHeaders(headers);
+  }
+
+  private newHeaders(headers: NonNullable<KafkaMessage['headers']>): Headers {
+    const entries = Object.entries(headers);
+    this.lastNames = entries.map(([name]) => name);
+    // Copies, because a view would keep the whole batch it came in.
+    this.lastValues = entries.map(([, value]) => (Buffer.isBuffer(value) ? Buffer.from(value) : undefined));
+    this.lastHeaders =
+      entries.length === 0
+        ? noHeaders
+        : Object.freeze(Object.fromEntries(entries.map(([name, value]) => [name, text(value)])));
+    return this.lastHeaders;
+  }
+}
+
+/** Whether a header has the bytes that it had before; what is not one Buffer is made anew. */
+function isEqual(value: unknown, before: unknown): boolean {
+  if (!Buffer.isBuffer(value) || !Buffer.isBuffer(before) || value.length !== before.length) return false;
+  for (let at = 0; at < before.length; at++) if (value[at] !== before[at]) return false;
+  return true;
+}
+
+/** Kafka allows a header several times; the last one counts, as in its Java client's lastHeader. */
+function text(value: Buffer | string | (Buffer | string)[] | undefined): string {
+  const last = Array.isArray(value) ? value.at(-1) : value;
+  return last?.toString() ?? '';
+}
