@@ -11,6 +11,8 @@ import { type Crossing, SortedNumbers } from './times.js';
 const mostPlain = 1_024;
 /** Times that are let go of together: moving what stays costs less than a look at each. */
 const dropped = 32;
+/** Times that are kept without a look at their age: as long as all of them are too few, nobody needs to know it. */
+const mostUnseen = 64;
 
 /** Counts events. */
 export class SlidingCount {
@@ -46,6 +48,9 @@ export class SlidingCount {
     else if (length === 1) this.times = [times[0] as number, time];
     else if (length === 2) this.times = [times[0] as number, times[1] as number, time];
     else times.push(time);
+    // Looking at the oldest means fetching them from memory, which is most of what a quiet group costs.
+    const kept = this.times.length - this.head;
+    if (kept < this.threshold && kept < mostUnseen) return undefined;
     this.forget(time - size, horizon - size);
     const count = this.times.length - this.edge;
     if (count >= this.threshold) return { at: time, count };
