@@ -3,6 +3,7 @@ import { deadTopic } from './dead.js';
 import { deliveriesTopic } from './delivery.js';
 import { eventFields } from './event.js';
 import type { Fields } from './field.js';
+import { queriesTopic } from './question.js';
 import type { RecordTopic } from './record-topic.js';
 import { responsesTopic } from './response.js';
 import { throttleTopic } from './throttle-topic.js';
@@ -12,6 +13,7 @@ export const recordTopics = {
   alerts: alertsTopic,
   dead: deadTopic,
   deliveries: deliveriesTopic,
+  queries: queriesTopic,
   responses: responsesTopic,
   throttle: throttleTopic,
 } as const satisfies Record<string, RecordTopic>;

@@ -24,6 +24,9 @@ export type KeyRole = (typeof keyRoles)[number];
 /** The key of each role that this user's own emitters and commands find. */
 const ownKeys: Readonly<Record<KeyRole, string>> = { emit: 'emitter', read: 'reader', respond: 'responder' };
 
+/** Tenant of a key that sees the rows of every tenant. */
+export const everyTenant = '*';
+
 /** A key as keys.json holds it. */
 export interface KeyEntry {
   readonly name: string;
@@ -33,6 +36,11 @@ export interface KeyEntry {
   readonly hash: string;
   /** RFC 3339, UTC. */
   readonly created_at: string;
+}
+
+/** The one tenant whose rows a key sees; undefined: those of every tenant. */
+export function tenantSeen({ tenant }: Pick<KeyEntry, 'tenant'>): string | undefined {
+  return tenant === everyTenant ? undefined : tenant;
 }
 
 /** Every request compares with every key: 1,000 comparisons of 32 bytes are about 0.1 ms, the most a request may wait. */
@@ -197,7 +205,8 @@ function makeKey(name: string, role: KeyRole, tenant: string, now: number): { ke
 }
 
 /**
- * Makes keys/emitter.key, keys/reader.key and keys/responder.key and their entries (tenant `default`) where they are missing. Safe to call
+ * Makes keys/emitter.key, keys/reader.key and keys/responder.key and their entries where they are missing: of the
+ * tenant `default`, but the reader sees every tenant, because it belongs to whoever owns the data. Safe to call
  * at every start and from several processes. When keys.json was deleted, the key files that are left are entered anew.
  */
 export async function ensureKeys(data: string, now: number = Date.now()): Promise<void> {
@@ -214,8 +223,16 @@ export async function ensureKeys(data: string, now: number = Date.now()): Promis
       } catch (error) {
         if (!isMissing(error)) throw error;
       }
-      if (existing !== undefined && found !== undefined) continue;
-      const made = makeKey(name, role, 'default', now);
+      const tenant = role === 'read' ? everyTenant : 'default';
+      if (existing !== undefined && found !== undefined) {
+        // Written when keys of this role had no tenant.
+        if (entries.some((each) => each.name === name && each.role === 'read' && each.tenant === 'default')) {
+          entries = entries.map((each) => (each.name === name ? { ...each, tenant } : each));
+          writeEntries(data, entries);
+        }
+        continue;
+      }
+      const made = makeKey(name, role, tenant, now);
       const entry = existing === undefined ? made.entry : { ...made.entry, hash: digest(existing).toString('hex') };
       entries = [...entries.filter((each) => each.name !== name), entry];
       // The entry goes first: a kill in between leaves an entry without a file, which the next start replaces.
@@ -240,7 +257,8 @@ export async function createKey(
   now: number = Date.now(),
 ): Promise<{ key: string; entry: KeyEntry }> {
   for (const part of ['name', 'tenant'] as const) {
-    if (!/^[\w.@:-]{1,256}$/.test(options[part]))
+    const readsAll = part === 'tenant' && options.role === 'read' && options.tenant === everyTenant;
+    if (!readsAll && !/^[\w.@:-]{1,256}$/.test(options[part]))
       throw new AuditdError(
         'key_name_invalid',
         `The ${part} ${JSON.stringify(options[part])} is not 1 to 256 letters, digits or any of _ . @ : -`,

@@ -119,7 +119,7 @@ export const roles: readonly Role[] = [
     name: 'query',
     summary: 'answers SQL, tail and status over HTTP',
     reads: ['calls'],
-    writes: [],
+    writes: ['queries'],
     watches: { ingestor: ['calls'] },
     usesStore: true,
     start: async (context) => (await import('./roles/query.js')).start(context),

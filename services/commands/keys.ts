@@ -24,10 +24,13 @@ export function addKeys(program: Command): void {
     .description('make a key and print it, once')
     .argument('<name>', 'name of the key; it stands on every record that it vouches for')
     .requiredOption('--role <role>', 'emit (send events), read (query, tail, status) or respond (throttles, silences)')
-    .option('--tenant <tenant>', 'whose calls an emit key sends (default: "default"); a read key sees every tenant')
+    .option(
+      '--tenant <tenant>',
+      'whose calls an emit key sends and a read key sees (default: "default"); "*" for a read key that sees every tenant',
+    )
     .addHelpText(
       'after',
-      '\nExamples:\n  mcp-auditd keys create web-1 --role emit\n  mcp-auditd keys create grafana --role read > grafana.key',
+      '\nExamples:\n  mcp-auditd keys create web-1 --role emit\n  mcp-auditd keys create grafana --role read --tenant acme > grafana.key',
     )
     .action(async (name: string, options: CommonOptions & { role: string; tenant?: string }) => {
       const { role, tenant } = options;
@@ -35,9 +38,6 @@ export function addKeys(program: Command): void {
       const known = keyRoles.find((each) => each === role);
       if (known === undefined)
         throw new AuditdError('argument_invalid', `--role ${role}: expected one of ${keyRoles.join(', ')}.`);
-      // A key that looks limited and is not would be worse than none.
-      if (known === 'read' && tenant !== undefined)
-        throw new AuditdError('argument_invalid', '--tenant: a read key sees every tenant, so it takes none.');
       const { data } = await loadConfiguration(options);
       const { key } = await createKey(data, { name, role: known, tenant: tenant ?? 'default' });
       process.stdout.write(`${key}\n`);

@@ -1,7 +1,7 @@
 /** What every route of this room shares: who may read, and how an error is told. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
-import type { Keys } from '../access/keys.js';
+import type { KeyEntry, Keys } from '../access/keys.js';
 
 /** HTTP status of the errors that a reader can meet; anything else is 500. */
 const statuses: Partial<Record<ErrorCode, number>> = {
@@ -16,14 +16,15 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   store_unavailable: 503,
 };
 
-/** Throws `key_missing` or `key_role_wrong` unless the request carries a key with the role `read`. */
-export function requireReader(request: FastifyRequest, keys: Keys): void {
+/** The request's key. Throws `key_missing` or `key_role_wrong` unless it has the role `read`. */
+export function requireReader(request: FastifyRequest, keys: Keys): KeyEntry {
   const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '');
   const entry = match === null ? undefined : keys.find(match[1]!);
   if (entry === undefined)
     throw new AuditdError('key_missing', match === null ? 'The request has no key.' : 'Nobody knows this key.');
   if (entry.role !== 'read')
     throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
+  return entry;
 }
 
 /** Answers `{"error": {"code", "message", "mend"}}` with the status that belongs to the code. */

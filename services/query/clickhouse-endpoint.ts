@@ -9,16 +9,15 @@ import { createGzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import type { Keys } from '../access/keys.js';
-import type { QueryLimits, StatementRunner, Store } from '../store/store.js';
+import type { QueryLimits, StatementRunner } from '../store/store.js';
 import { contentType } from './answers.js';
+import { type Asking, askerOf, begun, untilClientLeaves } from './asking.js';
 import { type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
 import { ClickHouseWriter } from './clickhouse-writer.js';
 
 export interface ClickHouseEndpointOptions {
-  readonly store: Store;
+  readonly asking: Asking;
   readonly keys: Pick<Keys, 'find'>;
-  /** The most that a request may ask for. */
-  readonly limits: QueryLimits;
   /** Whoever sends this key may run any statement on the engine. */
   readonly writer?: { readonly key: string; readonly engine: StatementRunner };
 }
@@ -58,18 +57,13 @@ const codes: Partial<Record<ErrorCode, readonly [code: number, type: string, sta
 
 /** A fastify plugin with `/` (GET and POST) and `/ping`, to be registered under a prefix or on a server of its own. */
 export async function clickHouseEndpoint(server: FastifyInstance, options: ClickHouseEndpointOptions): Promise<void> {
-  const { store, writer } = options;
+  const { asking, writer } = options;
   const statements = writer && new ClickHouseWriter(writer.engine);
-  let version: Promise<string> | undefined;
-  const readVersion = () => {
-    version ??= readAll(store, 'SELECT version()').then((text) => text.trim());
-    return version;
-  };
   // The body is a statement or data, whatever its content type says; the handlers read it.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (_request, _payload, done) => done(null));
   server.setErrorHandler(async (error, request, reply) => {
-    const text = await readVersion().catch(() => 'unknown');
+    const text = await asking.engineVersion().catch(() => 'unknown');
     return answerFailure(error, request, reply, text);
   });
   server.addHook('onClose', async () => statements?.close());
@@ -84,7 +78,7 @@ export async function clickHouseEndpoint(server: FastifyInstance, options: Click
       const isWriter = writer !== undefined && sameKey(headPassword(request), writer.key);
       if (isWriter && statements !== undefined) return write(request, reply, statements);
       const body = await readBody(request, maxStatementBytes);
-      return read(reply, await readRequest(request, body), options);
+      return read(request, reply, await readRequest(request, body), options);
     },
   });
 }
@@ -119,7 +113,12 @@ async function write(request: FastifyRequest, reply: FastifyReply, statements: C
   }
 }
 
-async function read(reply: FastifyReply, asked: ClickHouseRequest, { store, keys, limits }: ClickHouseEndpointOptions) {
+async function read(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  asked: ClickHouseRequest,
+  { asking, keys }: ClickHouseEndpointOptions,
+) {
   const entry = asked.password === undefined ? undefined : keys.find(asked.password);
   if (entry === undefined) {
     void reply.header('www-authenticate', 'Basic realm="mcp-auditd"');
@@ -128,26 +127,19 @@ async function read(reply: FastifyReply, asked: ClickHouseRequest, { store, keys
   if (entry.role !== 'read')
     throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
   if (asked.sql.trim() === '') throw new AuditdError('request_invalid', 'The request has no statement.');
-  const { settings, limits: within } = readerOptions(asked.settings, limits);
-  const left = new AbortController();
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) left.abort();
+  const { sql, format, parameters, queryId } = asked;
+  const signal = untilClientLeaves(reply);
+  const answer = asking.ask(askerOf(request, entry, 'clickhouse', asked.user), {
+    sql,
+    format,
+    parameters,
+    queryId,
+    signal,
+    ...readerOptions(asked.settings),
   });
-  const { format, parameters } = asked;
-  const chunks = store
-    .query(asked.sql, { format, parameters, settings, limits: within, signal: left.signal })
-    [Symbol.asyncIterator]();
-  // An error before the first byte is an answer with its own status; one after it breaks the connection.
-  const first = await chunks.next();
-  async function* rest(): AsyncGenerator<Uint8Array> {
-    try {
-      for (let next = first; !next.done; next = await chunks.next()) if (next.value.length > 0) yield next.value;
-    } finally {
-      await chunks.return?.();
-    }
-  }
+  const chunks = await begun(answer);
   setHeaders(reply, asked);
-  const rows = Readable.from(rest(), { objectMode: false });
+  const rows = Readable.from(chunks, { objectMode: false });
   if (!asked.acceptsGzip) return reply.send(rows);
   const gzip = createGzip({ level: 1 });
   rows.once('error', (error) => gzip.destroy(error));
@@ -156,15 +148,15 @@ async function read(reply: FastifyReply, asked: ClickHouseRequest, { store, keys
 }
 
 /** @throws AuditdError `query_refused` for a setting that a reader may not choose. */
-function readerOptions(settings: Readonly<Record<string, string>>, allowed: QueryLimits) {
-  const limits = { ...allowed };
+function readerOptions(settings: Readonly<Record<string, string>>) {
+  const limits: { -readonly [N in keyof QueryLimits]?: number } = {};
   const taken: Record<string, string> = {};
   for (const [name, value] of Object.entries(settings)) {
     const limit = Object.hasOwn(limitSettings, name) ? limitSettings[name as keyof typeof limitSettings] : undefined;
     if (limit !== undefined) {
       for (const [key, asked] of Object.entries(limit(Number(value))) as [keyof QueryLimits, number][]) {
         // 0 is ClickHouse's word for no limit.
-        if (asked > 0) limits[key] = Math.min(limits[key], asked);
+        if (asked > 0) limits[key] = asked;
       }
     } else if (readerSettings.test(name)) taken[name] = value;
     else if (!harmless.test(name)) {
@@ -207,10 +199,4 @@ function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyRe
     .type('text/plain; charset=UTF-8')
     .header('x-clickhouse-exception-code', String(code))
     .send(`${text} (version ${version})\n`);
-}
-
-async function readAll(store: Store, sql: string): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of store.query(sql, { format: 'TabSeparated' })) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
 }

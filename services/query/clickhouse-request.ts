@@ -6,8 +6,10 @@ import type { FastifyRequest } from 'fastify';
 import { AuditdError } from '../../schemas/errors.js';
 
 export interface ClickHouseRequest {
-  /** Whoever knows the password is who it says; the user's name is not looked at. */
+  /** Whoever knows the password may ask; the user's name is only noted. */
   readonly password: string | undefined;
+  /** As the client has it. */
+  readonly user: string;
   readonly queryId: string;
   readonly sql: string;
   /** The data of an INSERT; empty where the body is the statement or part of it. */
@@ -95,6 +97,7 @@ export async function readRequest(request: FastifyRequest, body: Buffer): Promis
   const compression = fields.get('enable_http_compression') === '1';
   return {
     password: passwordOf(request, fields),
+    user: userOf(request, fields),
     queryId: fields.get('query_id') ?? '',
     sql,
     data: isInsert ? text : Buffer.alloc(0),
@@ -121,6 +124,14 @@ function passwordOf(request: FastifyRequest, fields: URLSearchParams): string | 
     return pair.slice(pair.indexOf(':') + 1);
   }
   return fields.get('password') ?? undefined;
+}
+
+function userOf(request: FastifyRequest, fields: URLSearchParams): string {
+  const own = header(request, 'x-clickhouse-user');
+  if (own !== undefined) return own;
+  const [scheme = '', credentials = ''] = (request.headers.authorization ?? '').split(' ');
+  if (scheme.toLowerCase() === 'basic') return Buffer.from(credentials, 'base64').toString().split(':')[0]!;
+  return fields.get('user') ?? '';
 }
 
 function header(request: FastifyRequest, name: string): string | undefined {

@@ -1,9 +1,10 @@
 /** The query room: SQL, tail and status over HTTP, for keys with the role `read`. */
 import type { FastifyInstance } from 'fastify';
 import type { Keys } from '../access/keys.js';
-import type { QueryLimits, Store } from '../store/store.js';
+import type { Store } from '../store/store.js';
 import type { Stream } from '../stream/stream.js';
 import { answerError } from './answers.js';
+import type { Asking } from './asking.js';
 import { clickHouseEndpoint } from './clickhouse-endpoint.js';
 import { addQueryRoute } from './sql.js';
 import { addStatusRoute, type DaemonIdentity, Rate, type RoleReports } from './status.js';
@@ -13,8 +14,8 @@ export interface QueryRoomOptions {
   readonly store: Store;
   readonly stream: Stream;
   readonly keys: Keys;
-  /** The most that a request may ask for. */
-  readonly limits: QueryLimits;
+  /** Every route that answers with rows of the store asks here. */
+  readonly asking: Asking;
   readonly identity: DaemonIdentity;
   readonly reports: RoleReports;
 }
@@ -24,14 +25,14 @@ export interface QueryRoomOptions {
  * because a response that never ends would keep it from closing.
  */
 export async function queryRoom(server: FastifyInstance, options: QueryRoomOptions): Promise<void> {
-  const { store, stream, keys, limits, identity, reports } = options;
+  const { store, stream, keys, asking, identity, reports } = options;
   const tail = new Tail(stream, (error) => server.log.error({ err: error }, 'the tail ended'));
   const rate = new Rate(stream, Date.now);
   server.setErrorHandler(answerError);
-  addQueryRoute(server, store, keys, limits);
+  addQueryRoute(server, asking, keys);
   addTailRoute(server, tail, keys);
   addStatusRoute(server, { keys, stream, store, identity, reports, rate, tailClients: () => tail.clientCount });
-  await server.register(clickHouseEndpoint, { prefix: '/clickhouse', store, keys, limits });
+  await server.register(clickHouseEndpoint, { prefix: '/clickhouse', asking, keys });
   server.addHook('preClose', async () => {
     rate.stop();
     await tail.close();

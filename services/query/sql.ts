@@ -4,8 +4,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { AuditdError } from '../../schemas/errors.js';
 import type { Keys } from '../access/keys.js';
-import type { QueryLimits, Store } from '../store/store.js';
+import type { QueryLimits } from '../store/store.js';
 import { contentType, requireReader } from './answers.js';
+import { type Asking, askerOf, begun, untilClientLeaves } from './asking.js';
 
 /** Longest statement: 256 KiB hold an IN list of 6,000 ids. Parameters count to the body, which may be 1 MiB. */
 const maxStatementBytes = 256 * 1024;
@@ -29,14 +30,14 @@ const queryBody = z.strictObject({
     .default({} as never),
 });
 
-/** The smaller of what is asked for and what is allowed. */
-function within(asked: z.infer<typeof queryBody>['limits'], allowed: QueryLimits): QueryLimits {
-  return {
-    timeMs: Math.min(asked.time_ms ?? allowed.timeMs, allowed.timeMs),
-    memoryBytes: Math.min(asked.memory_bytes ?? allowed.memoryBytes, allowed.memoryBytes),
-    resultRows: Math.min(asked.result_rows ?? allowed.resultRows, allowed.resultRows),
-    resultBytes: Math.min(asked.result_bytes ?? allowed.resultBytes, allowed.resultBytes),
-  };
+/** The limits that were named, in the port's terms. */
+function asLimits({ time_ms, memory_bytes, result_rows, result_bytes }: z.infer<typeof queryBody>['limits']) {
+  const named: { -readonly [N in keyof QueryLimits]?: number } = {};
+  if (time_ms !== undefined) named.timeMs = time_ms;
+  if (memory_bytes !== undefined) named.memoryBytes = memory_bytes;
+  if (result_rows !== undefined) named.resultRows = result_rows;
+  if (result_bytes !== undefined) named.resultBytes = result_bytes;
+  return named;
 }
 
 /**
@@ -44,31 +45,19 @@ function within(asked: z.infer<typeof queryBody>['limits'], allowed: QueryLimits
  * An error before the first byte is an answer with its own status; one after it breaks the connection, so that half a
  * result never looks whole. A client that leaves ends its query.
  */
-export function addQueryRoute(server: FastifyInstance, store: Store, keys: Keys, allowed: QueryLimits): void {
+export function addQueryRoute(server: FastifyInstance, asking: Asking, keys: Keys): void {
   server.post('/v1/query', { bodyLimit: maxBodyBytes }, async (request: FastifyRequest, reply: FastifyReply) => {
-    requireReader(request, keys);
+    const key = requireReader(request, keys);
     const parsed = queryBody.safeParse(request.body);
     if (!parsed.success) {
       const issue = parsed.error.issues[0]!;
       throw new AuditdError('request_invalid', `${issue.path.join('.') || 'body'}: ${issue.message}`);
     }
     const { sql, parameters, format, limits } = parsed.data;
-    const left = new AbortController();
-    reply.raw.once('close', () => {
-      if (!reply.raw.writableFinished) left.abort();
-    });
-    const chunks = store
-      .query(sql, { format, parameters, limits: within(limits, allowed), signal: left.signal })
-      [Symbol.asyncIterator]();
-    const first = await chunks.next();
-    async function* rest(): AsyncGenerator<Uint8Array> {
-      try {
-        for (let next = first; !next.done; next = await chunks.next()) if (next.value.length > 0) yield next.value;
-      } finally {
-        await chunks.return?.();
-      }
-    }
+    const signal = untilClientLeaves(reply);
+    const asked = { sql, parameters, format, limits: asLimits(limits), signal };
+    const rows = await begun(asking.ask(askerOf(request, key, 'sql'), asked));
     void reply.header('content-type', contentType(format)).header('x-content-type-options', 'nosniff');
-    return reply.send(Readable.from(rest(), { objectMode: false }));
+    return reply.send(Readable.from(rows, { objectMode: false }));
   });
 }

@@ -8,7 +8,7 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError } from '../../schemas/errors.js';
-import type { Keys } from '../access/keys.js';
+import { type Keys, tenantSeen } from '../access/keys.js';
 import type { Consumer, RecordBatch, Stream, StreamRecord } from '../stream/stream.js';
 import { requireReader } from './answers.js';
 
@@ -51,6 +51,8 @@ function readFilters(query: unknown): Filters {
 interface Client {
   readonly response: ServerResponse;
   readonly filters: Filters;
+  /** Whose calls it sees; undefined: everybody's. */
+  readonly tenant: string | undefined;
   /** The response's head has been sent. */
   ready: boolean;
   skipped: number;
@@ -98,10 +100,10 @@ export class Tail {
   }
 
   /** Sends the head, and `ready` when every event that is appended from then on will reach the client. */
-  async add(response: ServerResponse, filters: Filters): Promise<void> {
+  async add(response: ServerResponse, filters: Filters, tenant: string | undefined): Promise<void> {
     if (this.clients.size >= maxClients)
       throw new AuditdError('tail_clients_limit', `${maxClients} clients are looking on already.`);
-    const client: Client = { response, filters, ready: false, skipped: 0 };
+    const client: Client = { response, filters, tenant, ready: false, skipped: 0 };
     this.clients.add(client);
     response.on('drain', () => this.tellSkipped(client));
     response.once('close', () => this.remove(client));
@@ -181,7 +183,10 @@ export class Tail {
       // A record that is no JSON becomes a dead letter elsewhere; here there is nothing to show.
       if (event === undefined) continue;
       const frame = `data: ${JSON.stringify(event)}\n\n`;
-      for (const client of this.clients) if (client.ready && matches(event, client.filters)) this.send(client, frame);
+      for (const client of this.clients) {
+        const mayBeSeen = client.tenant === undefined || client.tenant === event.tenant;
+        if (client.ready && mayBeSeen && matches(event, client.filters)) this.send(client, frame);
+      }
     }
   }
 
@@ -208,10 +213,10 @@ export class Tail {
  */
 export function addTailRoute(server: FastifyInstance, tail: Tail, keys: Keys): void {
   server.get('/v1/tail', async (request: FastifyRequest, reply: FastifyReply) => {
-    requireReader(request, keys);
+    const key = requireReader(request, keys);
     const filters = readFilters(request.query);
     // Until the client is in, an error is an ordinary answer.
-    await tail.add(reply.raw, filters);
+    await tail.add(reply.raw, filters, tenantSeen(key));
     reply.hijack();
   });
 }

@@ -5,6 +5,7 @@ import { Admission, abortedError } from './admission.js';
 import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import type { QueryLimits, QueryOptions, StatementOptions } from './store.js';
+import { tenantFilters } from './tenant.js';
 
 /**
  * Users' queries on the engine in process. Each runs in a session of its own that is thrown away afterwards (0.3 ms):
@@ -63,7 +64,7 @@ export class ChdbQueries {
     try {
       throwIfAborted(options.signal);
       session = this.openSession();
-      await session.queryAsync(settingsOf(limits, options.settings));
+      await session.queryAsync(settingsOf(limits, options));
       const ast = await this.parse(session, sql, options);
       const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
       if (canStream) yield* this.stream(session, sql, options, limits);
@@ -139,7 +140,7 @@ export class ChdbQueries {
   private async *stream(
     session: Session,
     sql: string,
-    { format, parameters, signal }: QueryOptions,
+    { format, parameters, signal, onRows }: QueryOptions,
     limits: QueryLimits,
   ): AsyncGenerator<Uint8Array> {
     const stream = await this.start(() =>
@@ -155,6 +156,7 @@ export class ChdbQueries {
         if (next.done) return;
         bytes += next.value.numBytes;
         if (bytes > limits.resultBytes) throw limitError(`the result is longer than ${limits.resultBytes} bytes`);
+        onRows?.(next.value.numRows);
         yield next.value.raw();
         if (performance.now() > endsAt) throw limitError(`the query took longer than ${limits.timeMs} ms`);
       }
@@ -178,6 +180,8 @@ export class ChdbQueries {
     if (bytes.length > most) {
       throw limitError(`the result is longer than ${most} bytes; JSONEachRow, CSV and TSV are streamed`);
     }
+    // The engine counts the rows that it has written as those that were read of it.
+    options.onRows?.(result.rowsRead);
     if (bytes.length > 0) yield bytes;
   }
 
@@ -215,9 +219,10 @@ export class ChdbQueries {
   }
 }
 
-function settingsOf(limits: QueryLimits, others: Readonly<Record<string, string>> = {}): string {
+function settingsOf(limits: QueryLimits, { settings: others = {}, tenant }: QueryOptions): string {
   const settings = [
     ...assignments(others),
+    ...(tenant === undefined ? [] : [`additional_table_filters = ${tenantFilters('default', tenant)}`]),
     `max_execution_time = ${limits.timeMs / 1000}`,
     "timeout_overflow_mode = 'throw'",
     `max_memory_usage = ${limits.memoryBytes}`,

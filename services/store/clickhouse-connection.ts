@@ -30,6 +30,8 @@ export interface StatementOptions {
   readonly signal?: AbortSignal;
   /** Milliseconds, instead of the connection's. */
   readonly timeoutMs?: number;
+  /** Told of the rows of the result, where the server counts them before it answers (`wait_end_of_query`). */
+  readonly onRows?: (rows: number) => void;
 }
 
 /** zstd's fastest level: the network between ingestor and store is rarely the limit, the processor often is. */
@@ -94,7 +96,7 @@ export class ClickHouseConnection {
     const signals = signal === undefined ? ended.signal : AbortSignal.any([signal, ended.signal]);
     const body = options.body === undefined ? undefined : await this.encode(options.body);
     try {
-      const { stream } = await this.client.exec({
+      const { stream, summary } = await this.client.exec({
         query: statement,
         query_id: queryId,
         clickhouse_settings: { ...settings },
@@ -104,6 +106,7 @@ export class ClickHouseConnection {
           ? {}
           : { values: Readable.from(body.bytes, { objectMode: false }), http_headers: body.headers }),
       });
+      options.onRows?.(Number(summary?.result_rows ?? 0));
       const destroy = () => stream.destroy(new Error('The request was ended.'));
       signals.addEventListener('abort', destroy, { once: true });
       try {

@@ -5,6 +5,7 @@ import { clickHouseError, codeOf, messageOf } from './clickhouse-errors.js';
 import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import type { QueryLimits, QueryOptions } from './store.js';
+import { tenantFilters } from './tenant.js';
 
 /** Users' queries at once, over all that they do to a server that also takes the inserts; the others wait or come again. */
 const maxRunning = 8;
@@ -25,14 +26,16 @@ export class ClickHouseQueries {
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     const limits = { ...defaultLimits, ...options.limits };
-    const { signal, parameters, format } = options;
+    const { signal, parameters, format, tenant, onRows } = options;
     if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(format)) {
       throw new AuditdError('query_refused', `${JSON.stringify(format)} is no name of a format`);
     }
     await this.admission.enter(signal);
     try {
       if (signal?.aborted) throw abortedError();
-      const settings = { ...options.settings, ...settingsOf(limits) };
+      const filters =
+        tenant === undefined ? {} : { additional_table_filters: tenantFilters(this.connection.database, tenant) };
+      const settings = { ...options.settings, ...settingsOf(limits), ...filters };
       const request = {
         settings,
         timeoutMs: limits.timeMs + graceMs,
@@ -44,6 +47,7 @@ export class ClickHouseQueries {
       for await (const piece of this.connection.stream(sql, {
         ...request,
         settings: { ...settings, default_format: format },
+        ...(onRows === undefined ? {} : { onRows }),
       })) {
         bytes += piece.length;
         // The server counts bytes in memory, this counts them as they are written.

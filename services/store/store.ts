@@ -43,6 +43,10 @@ export interface QueryOptions {
   /** Settings that only change how the result is written or read by people, by name; whoever calls has chosen which. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Only rows of this tenant are seen, whatever the statement says. Without it: those of every tenant. */
+  readonly tenant?: string;
+  /** Told of the rows of the result as they are handed over. */
+  readonly onRows?: (rows: number) => void;
 }
 
 export interface StatementOptions {

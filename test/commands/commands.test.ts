@@ -51,7 +51,7 @@ describe('with a daemon', () => {
     [['query'], 2, 'Expected one statement'],
     [['query', 'SELECT 1', '--param', 'novalue'], 2, 'expected NAME=VALUE'],
     [['keys', 'create', 'x', '--role', 'admin'], 2, 'expected one of emit, read, respond'],
-    [['keys', 'create', 'x', '--role', 'read', '--tenant', 'acme'], 2, 'a read key sees every tenant'],
+    [['keys', 'create', 'x', '--role', 'emit', '--tenant', '*'], 1, 'is not 1 to 256 letters'],
     [['keys', 'revoke', 'nobody'], 1, 'nobody'],
     [['dead', 'show', 'first'], 2, 'expected PARTITION:OFFSET'],
     [['frobnicate'], 2, "unknown command 'frobnicate'"],

@@ -11,7 +11,7 @@ import fastify from 'fastify';
 import { clickHouseEndpoint } from '../../services/query/clickhouse-endpoint.js';
 import { openChdbStore } from '../../services/store/chdb.js';
 import { ClickHouseConnection } from '../../services/store/clickhouse-connection.js';
-import { defaultLimits } from '../../services/store/query-errors.js';
+import { askingOf } from '../query/asking.js';
 
 export const writeKey = 'the key of the tests, which may do anything';
 export const readKey = 'mca_read_the-key-of-a-reader-of-the-tests';
@@ -32,12 +32,11 @@ export async function startClickHouse(directory?: string, port = 0): Promise<Cli
   const server = fastify({ forceCloseConnections: true });
   const find = (key: string) =>
     key === readKey
-      ? { name: 'reader', role: 'read' as const, tenant: 'default', hash: '', created_at: '2026-01-01T00:00:00Z' }
+      ? { name: 'reader', role: 'read' as const, tenant: '*', hash: '', created_at: '2026-01-01T00:00:00Z' }
       : undefined;
   await server.register(clickHouseEndpoint, {
-    store,
+    asking: askingOf(store),
     keys: { find },
-    limits: defaultLimits,
     writer: { key: writeKey, engine: store },
   });
   const url = await server.listen({ host: '127.0.0.1', port });

@@ -13,8 +13,8 @@ export type StoreFactory = () => Promise<{ store: Store; remove(): Promise<void>
 
 const recordedAtMs = Date.UTC(2026, 9, 1, 12);
 
-function checked(record: unknown): CallEvent {
-  const result: Checked<CallEvent> = checkCall(JSON.stringify(record), { tenant: 'default', producer_key: 'emitter' });
+function checked(record: unknown, tenant = 'default'): CallEvent {
+  const result: Checked<CallEvent> = checkCall(JSON.stringify(record), { tenant, producer_key: 'emitter' });
   if (!result.ok) throw new Error(result.message);
   return result.event;
 }
@@ -64,6 +64,7 @@ export function batchOfCalls(
   firstOffset: number,
   rows: number,
   recordedMs = recordedAtMs,
+  tenant = 'default',
 ): InsertBatch & { events: CallEvent[] } {
   const block = new CallsBlock();
   const events: CallEvent[] = [];
@@ -73,7 +74,7 @@ export function batchOfCalls(
     startMs: recordedMs,
     spanMs: 10_000,
   })) {
-    const call = checked(event);
+    const call = checked(event, tenant);
     block.append(call, recordedMs, partition, firstOffset + events.length);
     events.push(call);
   }

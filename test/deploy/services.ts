@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import fastify from 'fastify';
 import { clickHouseEndpoint } from '../../services/query/clickhouse-endpoint.js';
 import { openChdbStore } from '../../services/store/chdb.js';
-import { defaultLimits } from '../../services/store/query-errors.js';
+import { askingOf } from '../query/asking.js';
 import { accepts, fetchLibraries, freePorts } from '../kafka/broker.js';
 import { readCompose, root, secretsOf } from './compose.js';
 
@@ -97,11 +97,10 @@ export class Services {
     const store = await openChdbStore({ directory: join(this.home, 'clickhouse') });
     const server = fastify({ forceCloseConnections: true });
     const reader = this.secret('clickhouse_query');
-    const entry = { name: 'query', role: 'read' as const, tenant: 'default', hash: '', created_at: '' };
+    const entry = { name: 'query', role: 'read' as const, tenant: '*', hash: '', created_at: '' };
     await server.register(clickHouseEndpoint, {
-      store,
+      asking: askingOf(store),
       keys: { find: (key) => (key === reader ? entry : undefined) },
-      limits: defaultLimits,
       writer: { key: this.secret('clickhouse_ingestor'), engine: store },
     });
     // After an outage it is back at the same address.

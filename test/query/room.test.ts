@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createKey, ensureKeys, keyFilePath, openKeys, readSecretFile } from '../../services/access/keys.js';
+import { Asking } from '../../services/query/asking.js';
 import { diskState } from '../../services/query/disk.js';
 import { queryRoom } from '../../services/query/query.js';
 import type { Status } from '../../services/query/status.js';
@@ -37,7 +38,7 @@ beforeAll(async () => {
     store,
     stream,
     keys: openKeys(directory),
-    limits,
+    asking: new Asking({ store, stream, limits, onFault: (error) => Promise.reject(error) }),
     identity: { version: '1.2.3', pid: process.pid, started_at: '2026-11-24T03:52:00.000Z', data: directory },
     reports: { ingestor: () => ({ lag: 7 }) },
   });

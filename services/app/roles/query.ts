@@ -1,4 +1,5 @@
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import { Asking } from '../../query/asking.js';
 import { clickHouseEndpoint } from '../../query/clickhouse-endpoint.js';
 import { queryRoom } from '../../query/query.js';
 import { StoreHealth } from '../../query/store-health.js';
@@ -10,11 +11,17 @@ import type { RoleContext, RunningRole } from '../roles.js';
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, keys, server, identity, reports } = context;
   const store = await context.store();
+  const asking = new Asking({
+    store,
+    stream,
+    limits: queryLimits(configuration),
+    onFault: (error) => context.log.error({ err: error }, 'questions could not be recorded yet'),
+  });
   await server.register(queryRoom, {
     store,
     stream,
     keys,
-    limits: queryLimits(configuration),
+    asking,
     identity,
     // The lag is the group's, so it is known where no ingestor runs.
     reports: {
@@ -22,16 +29,19 @@ export async function start(context: RoleContext): Promise<RunningRole> {
       ingestor: async () => ({ ...(await reports.ingestor?.()), lag: await ingestorLag(stream) }),
     },
   });
-  const clickHouse = await startClickHouseServer(context);
+  const clickHouse = await startClickHouseServer(context, asking);
   const storeHealth = new StoreHealth(store);
   return {
-    ...(clickHouse === undefined ? {} : { stop: () => closeServer(clickHouse) }),
+    stop: async () => {
+      if (clickHouse !== undefined) await closeServer(clickHouse);
+      await asking.close();
+    },
     health: () => storeHealth.ask(),
   };
 }
 
 /** ClickHouse's protocol on an address of its own, where the configuration asks for it. */
-async function startClickHouseServer(context: RoleContext): Promise<FastifyInstance | undefined> {
+async function startClickHouseServer(context: RoleContext, asking: Asking): Promise<FastifyInstance | undefined> {
   const { configuration, keys, log } = context;
   const address = configuration.query.clickhouse_listen;
   if (address === undefined) return undefined;
@@ -40,9 +50,8 @@ async function startClickHouseServer(context: RoleContext): Promise<FastifyInsta
     logController: new LogController({ disableRequestLogging: true }),
   });
   await server.register(clickHouseEndpoint, {
-    store: await context.store(),
+    asking,
     keys,
-    limits: queryLimits(configuration),
   });
   await listen(server, address);
   return server;
