@@ -51,6 +51,8 @@ export interface Asked {
   /** Settings that only change how values are written. */
   readonly settings?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** The one tenant to see, for a key that sees every tenant. */
+  readonly tenant?: string | undefined;
   /** Default: a new UUID. */
   readonly queryId?: string | undefined;
 }
@@ -101,7 +103,7 @@ export class Asking {
     let resultBytes = 0;
     let outcome: QuestionOutcome = 'cancelled';
     let failure: unknown;
-    const tenant = tenantSeen(asker.key);
+    const tenant = tenantSeen(asker.key) ?? asked.tenant;
     try {
       const chunks = store.query(asked.sql, {
         format: asked.format,

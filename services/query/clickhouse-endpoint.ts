@@ -10,6 +10,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import type { Keys } from '../access/keys.js';
 import type { QueryLimits, StatementRunner } from '../store/store.js';
+import { tenantOfFilters } from '../store/tenant.js';
 import { contentType } from './answers.js';
 import { type Asking, askerOf, begun, untilClientLeaves } from './asking.js';
 import { type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
@@ -151,9 +152,13 @@ async function read(
 function readerOptions(settings: Readonly<Record<string, string>>) {
   const limits: { -readonly [N in keyof QueryLimits]?: number } = {};
   const taken: Record<string, string> = {};
+  let tenant: string | undefined;
   for (const [name, value] of Object.entries(settings)) {
     const limit = Object.hasOwn(limitSettings, name) ? limitSettings[name as keyof typeof limitSettings] : undefined;
-    if (limit !== undefined) {
+    if (name === 'additional_table_filters' && tenantOfFilters('default', value) !== undefined) {
+      // A query role of ours that asks for one of its own readers. Any other value could hold functions.
+      tenant = tenantOfFilters('default', value);
+    } else if (limit !== undefined) {
       for (const [key, asked] of Object.entries(limit(Number(value))) as [keyof QueryLimits, number][]) {
         // 0 is ClickHouse's word for no limit.
         if (asked > 0) limits[key] = asked;
@@ -163,7 +168,7 @@ function readerOptions(settings: Readonly<Record<string, string>>) {
       throw new AuditdError('query_refused', `Cannot modify '${name}' setting in readonly mode.`);
     }
   }
-  return { limits, settings: taken };
+  return { limits, settings: taken, tenant };
 }
 
 function setHeaders(reply: FastifyReply, { format, queryId }: ClickHouseRequest): void {

@@ -10,6 +10,12 @@ import { tableFields } from '../../schemas/tables.js';
 /** Tables without a tenant's rows: nobody but a reader of every tenant has business there. */
 const internalTables = ['schema_migrations', 'ingest_owners'] as const;
 
+/** The tenant of whom a value of the setting is exactly ours; undefined for any other value. */
+export function tenantOfFilters(database: string, filters: string): string | undefined {
+  const tenant = Buffer.from(/unhex\(\\'([0-9a-f]+)\\'\)/.exec(filters)?.[1] ?? '', 'hex').toString();
+  return filters === tenantFilters(database, tenant) ? tenant : undefined;
+}
+
 /** The value of the setting `additional_table_filters`, for tables in this database. */
 export function tenantFilters(database: string, tenant: string): string {
   // Hexadecimal, so that nothing in a name can end the text it stands in.

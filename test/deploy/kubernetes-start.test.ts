@@ -16,10 +16,10 @@ import { createKey } from '../../services/access/keys.js';
 import { request } from '../../services/commands/context.js';
 import { clickHouseEndpoint } from '../../services/query/clickhouse-endpoint.js';
 import { openChdbStore } from '../../services/store/chdb.js';
-import { defaultLimits } from '../../services/store/query-errors.js';
 import { event } from '../commands/run.js';
 import { type Broker, startBroker } from '../kafka/broker.js';
 import { makeCertificates } from '../kafka/certificates.js';
+import { askingOf } from '../query/asking.js';
 import { root } from './compose.js';
 import { objects, type PodSpec, roleOf, workloads } from './manifests.js';
 
@@ -56,12 +56,11 @@ beforeAll(async () => {
     https: { key: valid.keyPem, cert: valid.certificatePem },
   });
   await server.register(clickHouseEndpoint, {
-    store,
+    asking: askingOf(store),
     keys: {
       find: (key) =>
-        key === 'of-query' ? { name: 'query', role: 'read', tenant: 'default', hash: '', created_at: '' } : undefined,
+        key === 'of-query' ? { name: 'query', role: 'read', tenant: '*', hash: '', created_at: '' } : undefined,
     },
-    limits: defaultLimits,
     writer: { key: 'of-ingestor', engine: store },
   });
   const clickHouseUrl = await server.listen({ host: '127.0.0.1', port: 0 });

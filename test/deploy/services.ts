@@ -13,8 +13,8 @@ import { promisify } from 'node:util';
 import fastify from 'fastify';
 import { clickHouseEndpoint } from '../../services/query/clickhouse-endpoint.js';
 import { openChdbStore } from '../../services/store/chdb.js';
-import { askingOf } from '../query/asking.js';
 import { accepts, fetchLibraries, freePorts } from '../kafka/broker.js';
+import { askingOf } from '../query/asking.js';
 import { readCompose, root, secretsOf } from './compose.js';
 
 const run = promisify(execFile);
