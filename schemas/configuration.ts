@@ -8,7 +8,7 @@
 import { z } from 'zod';
 import { clickhouseSection, kafkaSection } from './configuration-cluster.js';
 import { notifierSection } from './notification.js';
-import { throttlerSection } from './throttle-configuration.js';
+import { limitsSection, throttlerSection } from './throttle-configuration.js';
 
 /** Sizes and counts: at least one, and what a JSON number holds exactly. */
 const count = () => z.int().min(1);
@@ -198,6 +198,7 @@ export const configurationSchema = z.strictObject({
     })
     .prefault({})
     .describe('From calls to alerts.'),
+  limits: limitsSection,
   throttler: throttlerSection.prefault({}).describe('From alerts to signals that hold callers back.'),
   query: z
     .strictObject({

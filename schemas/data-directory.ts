@@ -31,6 +31,7 @@ export const dataPaths = {
   emitterKey: (data: string) => join(data, 'keys', 'emitter.key'),
   argumentsKey: (data: string) => join(data, 'keys', 'arguments.key'),
   throttleKey: (data: string) => join(data, 'keys', 'throttle.key'),
+  throttleNextKey: (data: string) => join(data, 'keys', 'throttle-next.key'),
   throttlePublicKeys: (data: string) => join(data, 'keys', 'throttle.pub'),
   spool: (data: string) => join(data, 'spool'),
   rejected: (data: string) => join(data, 'rejected.jsonl'),

@@ -28,13 +28,14 @@ export const fixedLimitSchema = z
     'expected a rate, a delay or block: true',
   );
 
+export const limitsSection = z
+  .array(fixedLimitSchema)
+  .max(1_000)
+  .default([])
+  .meta({ 'x-file-only': true })
+  .describe('Limits that hold without any rule, in the words of a rule’s throttle action.');
+
 export const throttlerSection = z.strictObject({
-  limits: z
-    .array(fixedLimitSchema)
-    .max(1_000)
-    .default([])
-    .meta({ 'x-file-only': true })
-    .describe('Limits that hold without any rule, in the words of a rule’s throttle action.'),
   protect: z
     .strictObject({
       actors: values.default([]).describe('Never held back.'),

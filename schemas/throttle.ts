@@ -134,14 +134,18 @@ export function throttleKeyId(publicKey: KeyObject): string {
     .slice(0, 16);
 }
 
+const publicKeyPattern = /(?:^# until (\S+)\n)?-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/gm;
+
 /**
- * Public keys of PEM text that holds any number of them, by their id.
+ * Public keys of PEM text that holds any number of them, by their id. A key below the line `# until TIME` (RFC 3339) was
+ * replaced by another one and counts no more after that time.
  * @throws Error when one is no Ed25519 key.
  */
-export function publicKeysOf(pem: string): Map<string, KeyObject> {
+export function publicKeysOf(pem: string, nowMs = Date.now()): Map<string, KeyObject> {
   const keys = new Map<string, KeyObject>();
-  for (const [text] of pem.matchAll(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g)) {
-    const key = createPublicKey(text);
+  for (const [text, until] of pem.matchAll(publicKeyPattern)) {
+    if (until !== undefined && !(Date.parse(until) > nowMs)) continue;
+    const key = createPublicKey(text.slice(text.indexOf('-----BEGIN')));
     if (key.asymmetricKeyType !== 'ed25519') throw new Error('a throttle key is an Ed25519 public key (SPKI, PEM)');
     keys.set(throttleKeyId(key), key);
   }

@@ -1,73 +1,158 @@
 /**
  * The key that signs throttle signals (Ed25519), and the public keys that emitters of this user pin.
  *
- * keys/throttle.key is the private key (PKCS #8, PEM, 0600); keys/throttle.pub holds public keys (SPKI, PEM), the newest
- * first. Rotation puts the new one in front; emitters take signals of every key that the file holds.
+ *   keys/throttle.key       private key (PKCS #8, PEM, 0600)
+ *   keys/throttle-next.key  the one that the next rotation takes, where it was prepared
+ *   keys/throttle.pub       public keys (SPKI, PEM), the newest first; `# until TIME` stands above one that was replaced
+ *
+ * Whoever takes signals takes those of every key that the file holds, so a key becomes public before it signs, and stays
+ * public for a grace time after it was replaced.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { dataPaths } from '../../schemas/data-directory.js';
 import { AuditdError } from '../../schemas/errors.js';
-import { publicKeysOf, throttleKeyId } from '../../schemas/throttle.js';
+import {
+  isSignedBy,
+  publicKeysOf,
+  signSignal,
+  type ThrottleSignal,
+  throttleKeyId,
+  type UnsignedSignal,
+} from '../../schemas/throttle.js';
 
-export interface SigningKey {
-  readonly privateKey: KeyObject;
-  readonly keyId: string;
+export interface ThrottleKeysOptions {
+  /** `throttler.signing_key`: PEM; the files of the data directory are not signed with then. */
+  readonly signingKey?: string | undefined;
+  /** `throttler.public_keys`: PEM; taken besides those of the data directory. */
+  readonly publicKeys?: string | undefined;
 }
 
-/**
- * The signing key: the given PEM text, else that of the data directory, which is made where it is missing.
- * @throws AuditdError `configuration_invalid` when it is no Ed25519 key.
- */
-export function openSigningKey(data: string, pem: string | undefined): SigningKey {
-  const privateKey = pem === undefined ? ownKey(data) : readKey(pem, 'throttler.signing_key');
-  return { privateKey, keyId: throttleKeyId(createPublicKey(privateKey)) };
-}
+/** A rotation is taken up at the latest after this time; a look at the files costs about 10 µs. */
+const lookAgainMs = 1_000;
 
-/**
- * Every public key whose signals are taken, by id: those of the data directory and those given as PEM text.
- * @throws AuditdError `configuration_invalid` when one is no Ed25519 key.
- */
-export function trustedKeys(data: string, pem: string | undefined): Map<string, KeyObject> {
-  let keys = new Map<string, KeyObject>();
-  try {
-    keys = publicKeysOf(pem ?? '');
-  } catch (error) {
-    throw new AuditdError('configuration_invalid', `throttler.public_keys: ${(error as Error).message}`);
+/** The keys of a process, which follow the files of the data directory while it runs. */
+export class ThrottleKeys {
+  readonly #data: string;
+  readonly #given: Map<string, KeyObject>;
+  readonly #givenKey: KeyObject | undefined;
+  #trusted = new Map<string, KeyObject>();
+  #signing: { readonly privateKey: KeyObject; readonly keyId: string } | undefined;
+  #seen = '';
+  #nextLookMs = 0;
+
+  /** @throws AuditdError `configuration_invalid` when a key is no Ed25519 key. */
+  constructor(data: string, { signingKey, publicKeys }: ThrottleKeysOptions) {
+    this.#data = data;
+    try {
+      this.#given = publicKeysOf(publicKeys ?? '');
+    } catch (error) {
+      throw new AuditdError('configuration_invalid', `throttler.public_keys: ${(error as Error).message}`);
+    }
+    this.#givenKey = signingKey === undefined ? undefined : readKey(signingKey, 'throttler.signing_key');
+    if (this.#givenKey !== undefined) this.#signWith(this.#givenKey);
+    this.#look();
   }
-  try {
-    for (const [id, key] of publicKeysOf(readFileSync(dataPaths.throttlePublicKeys(data), 'utf8'))) keys.set(id, key);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+
+  /** The id of the key that signs, which is made where there is none. */
+  get signingKeyId(): string {
+    this.#lookNowAndThen();
+    return this.#signingKey().keyId;
   }
-  return keys;
+
+  sign(signal: UnsignedSignal): ThrottleSignal {
+    const { privateKey, keyId } = this.#signingKey();
+    return signSignal(signal, privateKey, keyId);
+  }
+
+  /** Whether a key that counts now signed it. */
+  isTrusted(signal: ThrottleSignal): boolean {
+    this.#lookNowAndThen();
+    const key = this.#trusted.get(signal.key_id);
+    return key !== undefined && isSignedBy(signal, key);
+  }
+
+  #signingKey(): { readonly privateKey: KeyObject; readonly keyId: string } {
+    if (this.#signing === undefined) {
+      const path = dataPaths.throttleKey(this.#data);
+      if (!isThere(path)) rotateThrottleKey(this.#data, 0);
+      this.#look();
+      this.#signWith(readKey(readFileSync(path, 'utf8'), path));
+    }
+    return this.#signing as { privateKey: KeyObject; keyId: string };
+  }
+
+  #signWith(privateKey: KeyObject): void {
+    const publicKey = createPublicKey(privateKey);
+    this.#signing = { privateKey, keyId: throttleKeyId(publicKey) };
+    this.#trusted.set(this.#signing.keyId, publicKey);
+  }
+
+  #lookNowAndThen(): void {
+    if (Date.now() < this.#nextLookMs) return;
+    this.#look();
+  }
+
+  /** Reads the files that changed; an `until` that has passed counts without a change. */
+  #look(): void {
+    this.#nextLookMs = Date.now() + lookAgainMs;
+    const path = dataPaths.throttlePublicKeys(this.#data);
+    this.#trusted = new Map(this.#given);
+    if (isThere(path)) for (const [id, key] of publicKeysOf(readFileSync(path, 'utf8'))) this.#trusted.set(id, key);
+    const privatePath = dataPaths.throttleKey(this.#data);
+    const stat = statSync(privatePath, { throwIfNoEntry: false, bigint: true });
+    const seen = stat === undefined ? '' : `${stat.ino} ${stat.mtimeNs} ${stat.size}`;
+    if (this.#givenKey !== undefined) this.#signWith(this.#givenKey);
+    else if (seen !== this.#seen) this.#signing = undefined;
+    this.#seen = seen;
+  }
 }
 
-/** Makes a new signing key. Signals of the old one are taken until they run out. */
-export function rotateSigningKey(data: string): SigningKey {
+/** Makes the key that the next rotation takes, and its public half known. Returns its id. */
+export function prepareThrottleKey(data: string): string {
+  const next = dataPaths.throttleNextKey(data);
+  if (isThere(next)) return throttleKeyId(createPublicKey(readKey(readFileSync(next, 'utf8'), next)));
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-  const publicPath = dataPaths.throttlePublicKeys(data);
-  let known = '';
-  try {
-    known = readFileSync(publicPath, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  // The public key first: an emitter must know it before the first signal that it vouches for.
-  replaceFile(publicPath, `${publicKey.export({ type: 'spki', format: 'pem' })}${known}`, 0o644);
-  replaceFile(dataPaths.throttleKey(data), String(privateKey.export({ type: 'pkcs8', format: 'pem' })), 0o600);
-  return { privateKey, keyId: throttleKeyId(publicKey) };
+  // The public key first: who takes signals must know it before the first one that it vouches for.
+  writePublicKeys(data, [String(publicKey.export({ type: 'spki', format: 'pem' })), ...readPublicKeys(data)]);
+  replaceFile(next, String(privateKey.export({ type: 'pkcs8', format: 'pem' })), 0o600);
+  return throttleKeyId(publicKey);
 }
 
-function ownKey(data: string): KeyObject {
-  const path = dataPaths.throttleKey(data);
-  try {
-    return readKey(readFileSync(path, 'utf8'), path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  return rotateSigningKey(data).privateKey;
+/**
+ * Puts the prepared key, or a new one, in the place of the one that signs. Running throttlers sign with it within a
+ * second, all that holds anew; signals of the one before are taken for `graceMs` more.
+ * @returns the new key's id.
+ */
+export function rotateThrottleKey(data: string, graceMs: number): string {
+  const id = prepareThrottleKey(data);
+  const until = new Date(Date.now() + graceMs).toISOString();
+  const known = readPublicKeys(data).filter((entry) => publicKeysOf(entry).size > 0);
+  writePublicKeys(
+    data,
+    known.map((entry) =>
+      publicKeysOf(entry).has(id) || entry.startsWith('# until ') ? entry : `# until ${until}\n${entry}`,
+    ),
+  );
+  renameSync(dataPaths.throttleNextKey(data), dataPaths.throttleKey(data));
+  return id;
+}
+
+/** Each key with the line above it. */
+function readPublicKeys(data: string): string[] {
+  const path = dataPaths.throttlePublicKeys(data);
+  if (!isThere(path)) return [];
+  return readFileSync(path, 'utf8').match(/(?:^# until \S+\n)?-----BEGIN[^-]+-----[^-]+-----END[^-]+-----\n?/gm) ?? [];
+}
+
+function writePublicKeys(data: string, entries: readonly string[]): void {
+  const text = entries.map((entry) => (entry.endsWith('\n') ? entry : `${entry}\n`)).join('');
+  replaceFile(dataPaths.throttlePublicKeys(data), text, 0o644);
+}
+
+function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 function readKey(pem: string, where: string): KeyObject {

@@ -43,6 +43,37 @@ export function addKeys(program: Command): void {
       process.stdout.write(`${key}\n`);
       process.stderr.write('This is the only time it is shown.\n');
     });
+  addCommonOptions(keys.command('rotate-throttle'))
+    .description('sign throttle signals with another key; the one before is taken for a while')
+    .option('--prepare', 'only make the next key and its public half, to be carried to emitters elsewhere first')
+    .option('--grace <duration>', 'how long signals of the key before are taken; 0s after a leak', '25h')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  mcp-auditd keys rotate-throttle --prepare\n  mcp-auditd keys rotate-throttle\n  mcp-auditd keys rotate-throttle --grace 0s',
+    )
+    .action(async (options: CommonOptions & { prepare?: boolean; grace: string }) => {
+      const { configuration, data } = await loadConfiguration(options);
+      if (configuration.throttler.signing_key !== undefined)
+        throw new AuditdError(
+          'argument_invalid',
+          'throttler.signing_key is configured: replace it there, and let throttler.public_keys name both keys for a while.',
+        );
+      const { parseDuration } = await import('../../schemas/duration.js');
+      const graceMs = parseDuration(options.grace) / 1000;
+      if (Number.isNaN(graceMs))
+        throw new AuditdError('argument_invalid', `--grace ${options.grace}: expected a duration such as 25h.`);
+      const { prepareThrottleKey, rotateThrottleKey } = await import('../access/throttle-key.js');
+      const { dataPaths } = await import('../../schemas/data-directory.js');
+      const publicKeys = dataPaths.throttlePublicKeys(data);
+      if (options.prepare === true)
+        process.stdout.write(
+          `next key ${prepareThrottleKey(data)}; carry ${publicKeys} to the emitters, then rotate\n`,
+        );
+      else
+        process.stdout.write(
+          `signals are signed with ${rotateThrottleKey(data, graceMs)} now; ${publicKeys} has the public keys\n`,
+        );
+    });
   addCommonOptions(keys.command('revoke'))
     .description('remove a key; requests with it are refused within a second')
     .argument('<name>', 'name of the key')

@@ -26,6 +26,8 @@ const silenceMs = 45_000;
 const firstPauseMs = 200;
 const longestPauseMs = 5_000;
 const sweepMs = 10_000;
+/** Least time between two looks at the keys because of a signal that none of them signed. */
+const trustAgainMs = 1_000;
 
 export class ThrottleSource {
   readonly #options: ThrottleSourceOptions;
@@ -35,6 +37,8 @@ export class ThrottleSource {
   #timer: NodeJS.Timeout | undefined;
   #place = '';
   #failures = 0;
+  /** When the public keys were last read. */
+  #trustedMs = 0;
   #isClosed = false;
   /** After a `reset`: the signals told since. */
   #toldAnew: Set<string> | undefined;
@@ -44,7 +48,10 @@ export class ThrottleSource {
   constructor(throttles: Throttles, options: ThrottleSourceOptions) {
     this.#throttles = throttles;
     this.#options = options;
-    this.#sweep = setInterval(() => throttles.sweep(nowMicros()), sweepMs).unref();
+    this.#sweep = setInterval(() => {
+      throttles.sweep(nowMicros());
+      this.#trustAgain();
+    }, sweepMs).unref();
     this.#connect();
   }
 
@@ -58,7 +65,7 @@ export class ThrottleSource {
   #connect(): void {
     let target: ReturnType<typeof findGateway>;
     try {
-      this.#throttles.trust(this.#publicKeys());
+      this.#trust();
       target = findGateway(this.#options.data, this.#options, '/v1/throttles');
     } catch (error) {
       this.#again(error as Error);
@@ -141,7 +148,25 @@ export class ThrottleSource {
       const signal = parseSignal(Buffer.from(data));
       if (signal === undefined) return;
       this.#toldAnew?.add(signal.signal_id);
+      if (this.#throttles.take(signal, nowMicros()) !== 'unknown_key') return;
+      // The key may have been rotated since the file was read.
+      if (performance.now() < this.#trustedMs + trustAgainMs) return;
+      this.#trustAgain();
       this.#throttles.take(signal, nowMicros());
+    }
+  }
+
+  #trust(): void {
+    this.#trustedMs = performance.now();
+    this.#throttles.trust(this.#publicKeys());
+  }
+
+  /** Follows a rotation. A file that cannot be read for now leaves the keys as they are. */
+  #trustAgain(): void {
+    try {
+      this.#trust();
+    } catch {
+      // Said when there is no connection either.
     }
   }
 

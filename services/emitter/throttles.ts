@@ -63,7 +63,7 @@ export class Throttles {
   readonly #held = new Map<string, Held>();
   readonly #index = new ScopeIndex<Held>();
   /** Highest revision of each signal, of lifted ones too until they would have run out. */
-  readonly #revisions = new Map<string, { revision: number; expiresMicros: number }>();
+  readonly #revisions = new Map<string, { revision: number; expiresMicros: number; keyId: string }>();
   readonly #overrides = new Map<string, number>();
   readonly refusals: Record<SignalRefusal, number> = {
     unknown_key: 0,
@@ -84,9 +84,16 @@ export class Throttles {
     this.#closedAfterMicros = closedAfterMicros;
   }
 
-  /** The pinned public keys, by `throttleKeyId`. */
+  /** The pinned public keys, by `throttleKeyId`. What a key signed that is no longer among them holds no more. */
   trust(keys: ReadonlyMap<string, KeyObject>): void {
     this.#keys = keys;
+    for (const [id, { keyId }] of this.#revisions) {
+      if (keys.has(keyId)) continue;
+      this.#revisions.delete(id);
+      this.#overrides.delete(id);
+      const held = this.#held.get(id);
+      if (held !== undefined) this.#drop(held);
+    }
   }
 
   connected(): void {
@@ -113,7 +120,7 @@ export class Throttles {
       return refusal;
     }
     const expiresMicros = parseTimeMicros(signal.expires_at);
-    this.#revisions.set(signal.signal_id, { revision: signal.revision, expiresMicros });
+    this.#revisions.set(signal.signal_id, { revision: signal.revision, expiresMicros, keyId: signal.key_id });
     const before = this.#held.get(signal.signal_id);
     if (before !== undefined) this.#drop(before);
     this.#overrides.delete(signal.signal_id);

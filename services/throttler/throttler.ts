@@ -26,6 +26,8 @@ export interface ThrottlerOptions {
   readonly limits: readonly FixedLimit[];
   readonly sign: (signal: UnsignedSignal) => ThrottleSignal;
   readonly isOwn: (signal: ThrottleSignal) => boolean;
+  /** The key that `sign` uses now: what another one signed and still holds is written anew. */
+  readonly signingKeyId: () => string;
   readonly metrics: ThrottlerMetrics;
   /** Microseconds since the epoch. */
   readonly clock: () => number;
@@ -107,6 +109,11 @@ export class Throttler {
       wishes: [...this.#wishes()].length,
       foreign_signals: this.#foreign,
     };
+  }
+
+  /** Decides anew, because something outside the stream has changed. */
+  review(): void {
+    this.#decide();
   }
 
   health(): Health {
@@ -250,8 +257,10 @@ export class Throttler {
       const want = wanted(this.#wishes(), lifts, this.#options.policy, nowMicros);
       this.#producers.watch([...want.values()].filter(({ interval_micros }) => interval_micros > 0));
       const count = (signal: Wanted): number => this.#producers.count(signal.signal_id);
-      const signals = changes(this.#current, want, lifts, count, nowMicros).map(this.#options.sign);
       try {
+        const signingKeyId = this.#options.signingKeyId();
+        const isStale = ({ key_id }: ThrottleSignal): boolean => key_id !== signingKeyId;
+        const signals = changes(this.#current, want, lifts, count, nowMicros, isStale).map(this.#options.sign);
         if (signals.length > 0) await this.#write(signals);
         this.#wakeAt(nextEnd(this.#wishes(), nowMicros));
       } catch (error) {

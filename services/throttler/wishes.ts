@@ -221,13 +221,15 @@ function distinct(ids: readonly string[]): string[] {
 /**
  * What must be written so that `current`, the newest record of each signal, says what is wanted.
  * @param producers how many producers serve a signal's calls.
+ * @param isStale what must be written anew though it says what is wanted.
  */
-export function changes(
-  current: ReadonlyMap<string, UnsignedSignal>,
+export function changes<T extends UnsignedSignal>(
+  current: ReadonlyMap<string, T>,
   want: ReadonlyMap<string, Wanted>,
   lifts: ReadonlyMap<string, Lift>,
   producers: (signal: Wanted) => number,
   nowMicros: number,
+  isStale: (known: T) => boolean = () => false,
 ): UnsignedSignal[] {
   const records: UnsignedSignal[] = [];
   for (const signal of want.values()) {
@@ -238,7 +240,7 @@ export function changes(
       revision: (known?.revision ?? 0) + 1,
       issued_at: formatTimeMicros(nowMicros),
     };
-    if (known === undefined || !saysTheSame(known, next)) records.push(next);
+    if (known === undefined || isStale(known) || !saysTheSame(known, next)) records.push(next);
   }
   for (const known of current.values()) {
     if (want.has(known.signal_id) || known.state === 'lifted') continue;

@@ -1,4 +1,8 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { audit } from '../../services/emitter/audit.js';
 import { type Running, Sandbox } from './run.js';
 
 const sandbox = new Sandbox();
@@ -28,6 +32,36 @@ test('add holds a caller back, list and show tell of it, lift ends it', async ()
   const shown = await sandbox.run(['throttles', 'show', id]);
   expect(shown.stdout).toMatch(/1 +active[^\n]*\n +2 +lifted/);
 });
+
+test('a rotated key: what holds is signed anew, emitters follow, and after the grace the old key counts no more', async () => {
+  await sandbox.run(['throttles', 'add', '--actor', 'agent-9', '--block', '--ttl', '30m', '--reason', 'loop']);
+  await holding(1);
+  const server = new McpServer({ name: 'rotated', version: '1' });
+  const handle = audit(server, { data: sandbox.data, url: daemon.url, actor: () => 'agent-9' });
+  server.registerTool('echo', {}, () => ({ content: [] }));
+  const client = new Client({ name: 'loop', version: '1' });
+  const [near, far] = InMemoryTransport.createLinkedPair();
+  await Promise.all([server.connect(near), client.connect(far)]);
+  await expect.poll(() => handle.counters.throttle?.signals, { timeout: 10_000 }).toBe(1);
+  const prepared = await sandbox.run(['keys', 'rotate-throttle', '--prepare']);
+  const next = /^next key ([0-9a-f]{16});/.exec(prepared.stdout)?.[1] ?? '';
+  expect(next).not.toBe('');
+  expect((await sandbox.run(['keys', 'rotate-throttle', '--prepare'])).stdout).toBe(prepared.stdout);
+  expect((await sandbox.run(['keys', 'rotate-throttle', '--grace', '0s'])).stdout).toContain(`signed with ${next} now`);
+  await sandbox.until(
+    daemon.url,
+    "SELECT argMax(key_id, revision) FROM throttle WHERE scope['actor_id'] = 'agent-9'",
+    next,
+  );
+  await expect.poll(() => handle.counters.throttle?.signals).toBe(1);
+  await expect(client.callTool({ name: 'echo' })).rejects.toMatchObject({ code: 429 });
+  const { stdout } = await sandbox.run(['throttles', 'list', '--json']);
+  await sandbox.run(['throttles', 'lift', (JSON.parse(stdout) as { signal_id: string }).signal_id]);
+  await holding(0);
+  await expect.poll(() => handle.counters.throttle?.signals, { timeout: 10_000 }).toBe(0);
+  await handle.close();
+  await client.close();
+}, 60_000);
 
 test('override stops everything at once', async () => {
   const { stdout } = await sandbox.run(['throttles', 'override', '--ttl', '10m', '--reason', 'false alarm']);

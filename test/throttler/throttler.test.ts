@@ -58,6 +58,7 @@ async function startOne(changed: Partial<ThrottlerOptions> = {}): Promise<Thrott
     limits: [],
     sign: signer.sign,
     isOwn: (signal) => signal.key_id === signer.keyId && isSignedBy(signal, signer.publicKey),
+    signingKeyId: () => signer.keyId,
     metrics: throttlerMetrics(new Registry()),
     clock: () => now,
     onFault: (error) => {

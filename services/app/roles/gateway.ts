@@ -1,5 +1,4 @@
-import { isSignedBy } from '../../../schemas/throttle.js';
-import { trustedKeys } from '../../access/throttle-key.js';
+import { ThrottleKeys } from '../../access/throttle-key.js';
 import { createGateway } from '../../gateway/gateway.js';
 import { adoptRegularly } from '../adoption.js';
 import type { RoleContext, RunningRole } from '../roles.js';
@@ -7,15 +6,12 @@ import type { RoleContext, RunningRole } from '../roles.js';
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, keys, metrics, log, server, identity } = context;
   const { max_body_bytes, max_line_bytes, events_per_second } = configuration.gateway;
-  const trusted = trustedKeys(identity.data, configuration.throttler.public_keys);
+  const throttleKeys = new ThrottleKeys(identity.data, { publicKeys: configuration.throttler.public_keys });
   const gateway = createGateway({
     stream,
     keys,
     metrics,
-    isTrusted: (signal) => {
-      const key = trusted.get(signal.key_id);
-      return key !== undefined && isSignedBy(signal, key);
-    },
+    isTrusted: (signal) => throttleKeys.isTrusted(signal),
     limits: { bodyBytes: max_body_bytes, lineBytes: max_line_bytes, eventsPerSecond: events_per_second },
     onError: (error) => log.error({ err: error }, 'gateway'),
   });

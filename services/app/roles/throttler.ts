@@ -1,15 +1,16 @@
-import { createPublicKey } from 'node:crypto';
-import { isSignedBy, signSignal } from '../../../schemas/throttle.js';
-import { openSigningKey, trustedKeys } from '../../access/throttle-key.js';
+import { ThrottleKeys } from '../../access/throttle-key.js';
 import { throttlerMetrics } from '../../throttler/metrics.js';
 import { startThrottler } from '../../throttler/throttler.js';
 import type { RoleContext, RunningRole } from '../roles.js';
 
+/** How often it is looked whether the key was rotated. */
+const keyIntervalMs = 1_000;
+
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, metrics, log, identity } = context;
-  const { signing_key, public_keys, limits, protect, most_actors } = configuration.throttler;
-  const signing = openSigningKey(identity.data, signing_key);
-  const keys = trustedKeys(identity.data, public_keys).set(signing.keyId, createPublicKey(signing.privateKey));
+  const { signing_key, public_keys, protect, most_actors } = configuration.throttler;
+  const keys = new ThrottleKeys(identity.data, { signingKey: signing_key, publicKeys: public_keys });
+  let keyId = keys.signingKeyId;
   const throttler = await startThrottler({
     stream,
     policy: {
@@ -20,15 +21,30 @@ export async function start(context: RoleContext): Promise<RunningRole> {
         server_name: new Set(protect.servers),
       },
     },
-    limits,
-    sign: (signal) => signSignal(signal, signing.privateKey, signing.keyId),
-    isOwn: (signal) => {
-      const key = keys.get(signal.key_id);
-      return key !== undefined && isSignedBy(signal, key);
-    },
+    limits: configuration.limits,
+    sign: (signal) => keys.sign(signal),
+    isOwn: (signal) => keys.isTrusted(signal),
+    signingKeyId: () => keys.signingKeyId,
     metrics: throttlerMetrics(metrics),
     clock: () => Date.now() * 1000,
     onFault: (error, what) => log.warn({ err: error }, `throttler: ${what}`),
   });
-  return { health: () => throttler.health(), status: () => throttler.status(), stop: () => throttler.close() };
+  const rotation = setInterval(() => {
+    try {
+      if (keys.signingKeyId === keyId) return;
+      keyId = keys.signingKeyId;
+      log.info({ key_id: keyId }, 'throttler: signs with another key, all that holds anew');
+      throttler.review();
+    } catch (error) {
+      log.warn({ err: error }, 'throttler: the key cannot be read');
+    }
+  }, keyIntervalMs).unref();
+  return {
+    health: () => throttler.health(),
+    status: () => throttler.status(),
+    stop: async () => {
+      clearInterval(rotation);
+      await throttler.close();
+    },
+  };
 }
