@@ -2,8 +2,7 @@
 import { formatTimeMicros } from '../../../schemas/time.js';
 import { seededRandom } from '../../traffic.js';
 
-export const actors = 10_000;
-const eventsPerSecond = 1_000;
+const manyActors = 10_000;
 const startMicros = Date.UTC(2026, 10, 24, 8) * 1000;
 
 const verbs = ['read', 'write', 'list', 'search', 'create', 'update', 'delete', 'export', 'import', 'sync'];
@@ -34,8 +33,11 @@ function hex(random: () => number, digits: number): string {
   return text.slice(0, digits);
 }
 
-/** JSON lines of about 500 bytes: 10,000 actors, 1,000 events a second of event time. */
-export function* eventLines(count: number, seed = 1): Generator<string> {
+/** JSON lines of about 500 bytes; unless told otherwise 10,000 actors and 1,000 events a second of event time. */
+export function* eventLines(
+  count: number,
+  { seed = 1, actors = manyActors, eventsPerSecond = 1_000 } = {},
+): Generator<string> {
   const random = seededRandom(seed);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
   for (let index = 0; index < count; index++) {
@@ -176,4 +178,35 @@ export function ownYaml(rules: readonly NeutralRule[]): string {
       return { ...common, detection, condition: { gte: threshold }, ...(type === 'value_count' && { field }) };
     }),
   });
+}
+
+/** For RSigma: a detection for each rule and each step, and a correlation where the rule is one. */
+export function sigmaYaml(rules: readonly NeutralRule[]): string {
+  const documents: Record<string, unknown>[] = [];
+  const add = (name: string, rest: Record<string, unknown>): void => {
+    const id = `00000000-0000-4000-8000-${documents.length.toString(16).padStart(12, '0')}`;
+    documents.push({ title: name, name, id, status: 'test', level: 'high', ...rest });
+  };
+  const detect = (name: string, detection: Record<string, unknown>): void =>
+    add(name, { logsource: { category: 'mcp' }, detection });
+  for (const { id, tests, negated, correlation } of rules) {
+    const first = negated ? tests.slice(0, -1) : tests;
+    const base = correlation === undefined ? id : `${id}-base`;
+    detect(base, {
+      s: selection(first),
+      ...(negated && { n: selection(tests.slice(-1)) }),
+      condition: negated ? 's and not n' : 's',
+    });
+    if (correlation === undefined) continue;
+    const { type, field, threshold } = correlation;
+    const common = { type, 'group-by': ['actor_id'], timespan: '5m' };
+    if (type === 'temporal_ordered') {
+      detect(`${id}-second`, { s: selection([secondStep]), condition: 's' });
+      add(id, { correlation: { ...common, rules: [base, `${id}-second`] } });
+    } else {
+      const condition = { ...(type === 'value_count' && { field }), gte: threshold };
+      add(id, { correlation: { ...common, rules: [base], condition } });
+    }
+  }
+  return documents.map((document) => JSON.stringify(document)).join('\n---\n');
 }

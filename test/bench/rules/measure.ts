@@ -24,10 +24,16 @@ for (let at = 0; at < block.length; ) {
 }
 
 let sum = 0;
+/** Of this process, in seconds: what others do on the machine costs no ratio. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
 function parseAll(): number {
-  const started = performance.now();
+  const started = cpuSeconds();
   for (const line of lines) sum += (JSON.parse(line.toString()) as { result_bytes: number }).result_bytes;
-  return (performance.now() - started) / 1000;
+  return cpuSeconds() - started;
 }
 
 const rules = rulesOf(ownYaml(ruleMix(size)));
@@ -39,7 +45,7 @@ const setUpMs = performance.now() - setUpStarted;
 function matchAll(): number {
   alerts = 0;
   const engine = new Engine(rules, () => alerts++);
-  const started = performance.now();
+  const started = cpuSeconds();
   for (let index = 0; index < lines.length; index++) {
     engine.take({
       value: lines[index] as Buffer,
@@ -49,7 +55,7 @@ function matchAll(): number {
       recordedAtMicros: recorded[index] as number,
     });
   }
-  return (performance.now() - started) / 1000;
+  return cpuSeconds() - started;
 }
 
 let parse = Number.POSITIVE_INFINITY;
