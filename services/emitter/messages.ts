@@ -5,6 +5,8 @@
 
 export type JsonObject = Record<string, unknown>;
 export type RequestId = string | number | null;
+/** Which way a message goes. JSON-RPC ids of the two directions are unrelated. */
+export type Direction = 'client_to_server' | 'server_to_client';
 
 /** What a transport knows about the request that carried a message; both majors of the SDK, by shape. */
 export interface MessageContext {

@@ -3,6 +3,7 @@ import type { ScopedCall } from '../../schemas/scope-index.js';
 import { type Actor, Actors, clientIdOf, nobody } from './actor.js';
 import { throttledAnswer } from './enforcement.js';
 import {
+  type Direction,
   isObject,
   type JsonObject,
   type MessageContext,
@@ -15,11 +16,9 @@ import {
 } from './messages.js';
 import type { Observer } from './observer.js';
 import { type ConnectionOptions, type Implementation, PartyFields } from './parties.js';
-import type { CallBeginning, CallEnd, RecordedCall } from './recorder.js';
+import { type PendingCall, PendingCalls } from './pending.js';
+import type { CallBeginning, CallEnd } from './recorder.js';
 import { outweighs, refusedEnd, unrecorded, type Verdict } from './refusal.js';
-
-/** Which way a message goes. JSON-RPC ids of the two directions are unrelated. */
-export type Direction = 'client_to_server' | 'server_to_client';
 
 /** The method under which a message that is no JSON-RPC message is recorded. */
 export const invalidMethod = 'invalid';
@@ -29,19 +28,6 @@ export const invalidMethod = 'invalid';
  * recorded as no_response and counted.
  */
 const maxPendingCalls = 10_000;
-
-interface Pending {
-  readonly call: RecordedCall;
-  readonly method: string;
-  /** The request itself: the server holds it too while it works. */
-  readonly message: JsonObject;
-  readonly actorId: string;
-  /** Event id of the first round, where this is a further one. */
-  readonly parent: string;
-  readonly signal: AbortSignal | undefined;
-  /** The next call with the same id: one transport can serve several clients that number alike. */
-  next: Pending | undefined;
-}
 
 /** Requests whose answer says who the server is. */
 const introductions: ReadonlySet<string> = new Set(['initialize', 'server/discover']);
@@ -57,11 +43,7 @@ export class ObservedConnection {
   readonly #options: ConnectionOptions;
   readonly #actors: Actors;
   readonly #fallbackSessionId = randomUUID();
-  readonly #pending: Record<Direction, Map<RequestId, Pending>> = {
-    client_to_server: new Map(),
-    server_to_client: new Map(),
-  };
-  #pendingCount = 0;
+  readonly #pending = new PendingCalls();
   #client = nameless;
   #protocolVersion = '';
   #server: Implementation;
@@ -127,22 +109,33 @@ export class ObservedConnection {
     });
   }
 
+  /** What the server calls itself, as far as it has told. */
+  get server(): Implementation {
+    return this.#server;
+  }
+
+  /** Ends a request of the client, this very object, that nobody will answer any more; nothing where it has ended. */
+  giveUp(message: unknown, end: CallEnd): void {
+    try {
+      const pending = this.#pending.takeMessage('client_to_server', message as JsonObject);
+      if (pending !== undefined) this.#ended(pending, end);
+    } catch {
+      this.#observer.counters.errors += 1;
+    }
+  }
+
   /** The connection is gone: calls without an answer end as cancelled where the client hung up, else no_response. */
   closed(): void {
     for (const direction of ['client_to_server', 'server_to_client'] as const) {
-      for (const pending of this.#pending[direction].values()) {
-        for (let each: Pending | undefined = pending; each !== undefined; each = each.next) {
-          try {
-            const outcome = each.signal?.aborted === true ? 'cancelled' : 'no_response';
-            this.#ended(each, { outcome });
-          } catch {
-            this.#observer.counters.errors += 1;
-          }
+      for (let each = this.#pending.takeOldest(direction); each; each = this.#pending.takeOldest(direction)) {
+        try {
+          const outcome = each.signal?.aborted === true ? 'cancelled' : 'no_response';
+          this.#ended(each, { outcome });
+        } catch {
+          this.#observer.counters.errors += 1;
         }
       }
-      this.#pending[direction].clear();
     }
-    this.#pendingCount = 0;
     this.commit();
   }
 
@@ -166,7 +159,7 @@ export class ObservedConnection {
     // None of it goes on, so nobody will answer those that passed.
     for (const item of batch) {
       const pending =
-        isObject(item) && item.method !== undefined ? this.#take(direction, item.id as RequestId) : undefined;
+        isObject(item) && item.method !== undefined ? this.#pending.take(direction, item.id as RequestId) : undefined;
       if (pending !== undefined) this.#ended(pending, refusedEnd(verdict.refusal));
     }
     return verdict;
@@ -174,7 +167,7 @@ export class ObservedConnection {
 
   #begin(direction: Direction, message: JsonObject, context: MessageContext): Verdict | undefined {
     // Handlers are chained by some hosts, and then one request passes here once for each.
-    if (this.#isPending(direction, message)) return undefined;
+    if (this.#pending.has(direction, message)) return undefined;
     const beginning = this.#beginning(direction, message, context);
     const { recorder, enforcement } = this.#observer;
     const decision =
@@ -187,7 +180,8 @@ export class ObservedConnection {
       return { refusal: { ...refusal, asResult: enforcement?.answer === 'result' && message.method === 'tools/call' } };
     }
     const call = recorder.begin(beginning);
-    this.#add(direction, message.id as RequestId, {
+    if (this.#pending.size >= maxPendingCalls) this.#abandonOldest(direction);
+    this.#pending.add(direction, {
       call,
       method: message.method as string,
       message,
@@ -296,7 +290,7 @@ export class ObservedConnection {
   #end(direction: Direction, message: JsonObject): void {
     // A response answers a request that went the other way.
     const asked: Direction = direction === 'client_to_server' ? 'server_to_client' : 'client_to_server';
-    const pending = this.#take(asked, message.id as RequestId);
+    const pending = this.#pending.take(asked, message.id as RequestId);
     if (pending === undefined) return;
     const parts = responseParts(message);
     const isAnswerOfServer = asked === 'client_to_server';
@@ -312,71 +306,48 @@ export class ObservedConnection {
     this.#ended(pending, end);
   }
 
-  #ended(pending: Pending, end: CallEnd): void {
+  #ended(pending: PendingCall, end: CallEnd): void {
     const { name, version } = this.#server;
     const told = introductions.has(pending.method) ? { ...end, serverName: name, serverVersion: version } : end;
     this.#observer.recorder.end(pending.call, told);
   }
 
-  #learnServer(pending: Pending, outcome: string, result: unknown): void {
+  #learnServer(pending: PendingCall, outcome: string, result: unknown): void {
     if (outcome === 'input_required') {
       const firstEventId = pending.parent || pending.call.eventId;
       const params = objectOf(pending.message.params);
       this.#observer.rounds.expect(pending.actorId, pending.method, params, objectOf(result), firstEventId);
     } else if (outcome !== 'success') {
       return;
-    } else if (pending.method === 'tools/list') {
+    }
+    // Stateless era: every result says who the server is.
+    const told = objectOf(objectOf(result)._meta)['io.modelcontextprotocol/serverInfo'];
+    if (isObject(told)) this.#learnName(told);
+    if (pending.method === 'tools/list') {
       this.#observer.tools.learn(result);
     } else if (introductions.has(pending.method)) {
       const { serverInfo, protocolVersion } = objectOf(result);
-      if (isObject(serverInfo)) this.#server = { name: textOf(serverInfo.name), version: textOf(serverInfo.version) };
+      if (isObject(serverInfo)) this.#learnName(serverInfo);
       if (typeof protocolVersion === 'string') this.#protocolVersion = protocolVersion;
     }
   }
 
+  #learnName(serverInfo: JsonObject): void {
+    const server = { name: textOf(serverInfo.name), version: textOf(serverInfo.version) };
+    if (server.name !== this.#server.name || server.version !== this.#server.version) this.#server = server;
+  }
+
   #notified(direction: Direction, message: JsonObject): void {
     if (message.method !== 'notifications/cancelled') return;
-    const pending = this.#take(direction, objectOf(message.params).requestId as RequestId);
+    const pending = this.#pending.take(direction, objectOf(message.params).requestId as RequestId);
     if (pending !== undefined) this.#ended(pending, { outcome: 'cancelled' });
   }
 
-  #isPending(direction: Direction, message: JsonObject): boolean {
-    let pending = this.#pending[direction].get(message.id as RequestId);
-    while (pending !== undefined && pending.message !== message) pending = pending.next;
-    return pending !== undefined;
-  }
-
-  #add(direction: Direction, id: RequestId, pending: Pending): void {
-    const calls = this.#pending[direction];
-    if (this.#pendingCount >= maxPendingCalls) this.#abandonOldest(direction);
-    const first = calls.get(id);
-    if (first === undefined) {
-      calls.set(id, pending);
-    } else {
-      let last = first;
-      while (last.next !== undefined) last = last.next;
-      last.next = pending;
-    }
-    this.#pendingCount += 1;
-  }
-
-  #take(direction: Direction, id: RequestId): Pending | undefined {
-    const calls = this.#pending[direction];
-    const pending = calls.get(id);
-    if (pending === undefined) return undefined;
-    if (pending.next === undefined) calls.delete(id);
-    else calls.set(id, pending.next);
-    this.#pendingCount -= 1;
-    return pending;
-  }
-
   #abandonOldest(direction: Direction): void {
-    for (const id of this.#pending[direction].keys()) {
-      const oldest = this.#take(direction, id)!;
-      this.#observer.counters.abandoned += 1;
-      this.#ended(oldest, { outcome: 'no_response' });
-      return;
-    }
+    const oldest = this.#pending.takeOldest(direction);
+    if (oldest === undefined) return;
+    this.#observer.counters.abandoned += 1;
+    this.#ended(oldest, { outcome: 'no_response' });
   }
 
   #refusalIfLost(): Verdict | undefined {
