@@ -17,12 +17,17 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { AuditdError } from '../../schemas/errors.js';
 
-/** What a key allows: `emit` sends events to the gateway, `read` asks for them, `respond` says what people decided. */
-export const keyRoles = ['emit', 'read', 'respond'] as const;
+/**
+ * What a key allows: `emit` sends events to the gateway, `read` asks for them, `respond` says what people decided, `call`
+ * calls a server through the HTTP proxy.
+ */
+export const keyRoles = ['emit', 'read', 'respond', 'call'] as const;
 export type KeyRole = (typeof keyRoles)[number];
 
-/** The key of each role that this user's own emitters and commands find. */
-const ownKeys: Readonly<Record<KeyRole, string>> = { emit: 'emitter', read: 'reader', respond: 'responder' };
+/** The key of each role that this user's own emitters and commands find; callers of a server get theirs by hand. */
+type OwnRole = Exclude<KeyRole, 'call'>;
+const ownRoles = ['emit', 'read', 'respond'] as const satisfies readonly OwnRole[];
+const ownKeys: Readonly<Record<OwnRole, string>> = { emit: 'emitter', read: 'reader', respond: 'responder' };
 
 /** Tenant of a key that sees the rows of every tenant. */
 export const everyTenant = '*';
@@ -69,7 +74,7 @@ const keysFile = z
 const keysPath = (data: string): string => join(data, 'keys.json');
 
 /** Path of the plain text key that `ensureKeys` leaves for this user's emitters or commands. */
-export function keyFilePath(data: string, role: KeyRole): string {
+export function keyFilePath(data: string, role: OwnRole): string {
   return join(data, 'keys', `${ownKeys[role]}.key`);
 }
 
@@ -214,7 +219,7 @@ export async function ensureKeys(data: string, now: number = Date.now()): Promis
     mkdirSync(join(data, 'keys'), { recursive: true, mode: 0o700 });
     const found = readEntries(keysPath(data));
     let entries = found ?? [];
-    for (const role of keyRoles) {
+    for (const role of ownRoles) {
       const path = keyFilePath(data, role);
       const name = ownKeys[role];
       let existing: string | undefined;

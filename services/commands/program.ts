@@ -10,6 +10,7 @@ import { addDoctor } from './doctor.js';
 import { addDown } from './down.js';
 import { addKeys } from './keys.js';
 import { addNotify } from './notify.js';
+import { addProxy } from './proxy.js';
 import { addQuery } from './query.js';
 import { addRules } from './rules/rules.js';
 import { addSilence } from './silence.js';
@@ -40,6 +41,7 @@ use. wrap leaves with the code of the server that it runs.`,
     addUp,
     addDown,
     addWrap,
+    addProxy,
     addQuery,
     addTail,
     addStatus,

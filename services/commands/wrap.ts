@@ -1,19 +1,13 @@
 import type { Command } from 'commander';
 import { addCommonOptions, type CommonOptions } from './context.js';
-
-interface WrapCommandOptions extends CommonOptions {
-  readonly name?: string;
-  readonly actor?: string;
-  readonly failClosed?: boolean;
-}
+import { addEmitterOptions, type EmitterOptions, recorderOptionsOf, throttleOptionsOf } from './emitting.js';
 
 /** `wrap`: a stdio server as a child, audited. It starts with every MCP client, so it loads nothing but the emitter. */
 export function addWrap(program: Command): void {
-  addCommonOptions(program.command('wrap'))
-    .description('run a stdio MCP server and record every request to it')
-    .option('--name <name>', 'name of the producer (default: mcp-server)')
-    .option('--actor <id>', 'who calls, as a claim (default: MCP_AUDITD_ACTOR, else the user of the system)')
-    .option('--fail-closed', 'refuse calls that cannot be recorded')
+  const command = addCommonOptions(program.command('wrap')).description(
+    'run a stdio MCP server and record every request to it',
+  );
+  addEmitterOptions(command)
     .argument('<command...>', 'the server and its arguments, after --')
     .addHelpText(
       'after',
@@ -28,19 +22,17 @@ Examples:
   mcp-auditd wrap --name files --actor alice@example.com -- npx -y @modelcontextprotocol/server-filesystem .
   mcp-auditd wrap --fail-closed -- python3 -m mcp_server_time`,
     )
-    .action(async (words: string[], options: WrapCommandOptions) => {
+    .action(async (words: string[], options: CommonOptions & EmitterOptions) => {
       const { runWrap } = await import('../emitter/wrap.js');
       const [command, ...args] = words as [string, ...string[]];
       const { actor } = options;
+      const throttle = throttleOptionsOf(options);
       process.exitCode = await runWrap({
         command,
         args,
         ...(actor === undefined ? {} : { actor: () => actor }),
-        recorderOptions: {
-          ...(options.name === undefined ? {} : { name: options.name }),
-          ...(options.data === undefined ? {} : { data: options.data }),
-          ...(options.failClosed === undefined ? {} : { failClosed: options.failClosed }),
-        },
+        ...(throttle === undefined ? {} : { throttle }),
+        recorderOptions: recorderOptionsOf(options),
       });
     });
 }

@@ -15,7 +15,7 @@ export interface MessageContext {
   header(name: string): string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** Fires when the HTTP request was abandoned by the client; only where the transport hands it on. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: { readonly aborted: boolean } | undefined;
   readonly http: boolean;
 }
 

@@ -10,7 +10,7 @@ export interface PendingCall {
   readonly actorId: string;
   /** Event id of the first round, where this is a further one. */
   readonly parent: string;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: { readonly aborted: boolean } | undefined;
   /** The next call with the same id: one transport can serve several clients that number alike. */
   next: PendingCall | undefined;
 }

@@ -1,9 +1,9 @@
 /**
  * The server that the MCP conformance suite expects, on Streamable HTTP with sessions, or on stdio.
  *
- *   http bare|audited   in this process; audited: with the one line
- *   bridge bare|wrap    HTTP before a child on stdio; wrap: through `runWrap`
- *   stdio               that child
+ *   http bare|audited|proxy   in this process; audited: with the one line; proxy: behind the HTTP proxy
+ *   bridge bare|wrap          HTTP before a child on stdio; wrap: through `runWrap`
+ *   stdio                     that child
  *
  * The data directory of the emitter comes from MCP_AUDITD_DATA. Prints its URL.
  */
@@ -23,7 +23,7 @@ import {
   UnsubscribeRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { z } from 'zod';
-import { audit } from '../../services/emitter/index.js';
+import { audit, openProxy } from '../../services/emitter/index.js';
 import { runWrap } from '../../services/emitter/wrap.js';
 
 const png = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
@@ -230,5 +230,8 @@ if (kind === 'stdio') {
     }
     await transport.handleRequest(request, response);
   });
-  http.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`));
+  http.listen(0, '127.0.0.1', async () => {
+    const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`;
+    console.log(how === 'proxy' ? (await openProxy({ upstream: url })).url : url);
+  });
 }

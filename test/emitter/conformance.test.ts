@@ -1,4 +1,4 @@
-/** The MCP conformance suite gives the same results with an emitter and without, in process and through stdio. */
+/** The MCP conformance suite gives the same results with an emitter and without, in process, through stdio and through the HTTP proxy. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -70,6 +70,7 @@ async function recordedTools(server: ChildProcess, data: string): Promise<Set<st
 it.each([
   ['http', 'audited'],
   ['bridge', 'wrap'],
+  ['http', 'proxy'],
 ])('%s: bare and %s', { timeout: 120_000 }, async (kind, how) => {
   const bare = await run(kind, 'bare');
   const withEmitter = await run(kind, how);

@@ -1,0 +1,36 @@
+import type { ClientRequest } from 'node:http';
+import type { ActorSource } from '../actor.js';
+import type { Observer } from '../observer.js';
+import type { Implementation } from '../parties.js';
+import type { Authenticator } from './auth.js';
+import type { WaitingBytes } from './body.js';
+import type { OriginRules } from './origin.js';
+import type { Sessions } from './sessions.js';
+
+/** Where requests go. */
+export interface Upstream {
+  /** `http://host:port`, without a path. */
+  readonly origin: string;
+  /** As the Host header has it. */
+  readonly host: string;
+  /** Throws for a path or a header that HTTP has no place for. */
+  request(options: { method: string; path: string; headers: readonly string[] }): ClientRequest;
+}
+
+/** What all exchanges of one proxy have in common. */
+export interface ProxyContext {
+  readonly observer: Observer;
+  readonly sessions: Sessions;
+  readonly waiting: WaitingBytes;
+  readonly upstream: Upstream;
+  readonly actor: ActorSource | undefined;
+  readonly authenticator: Authenticator | undefined;
+  readonly rules: OriginRules;
+  /** Lower-case names of headers that stay behind. */
+  readonly withoutHeaders: ReadonlySet<string>;
+  readonly maxBodyBytes: number;
+  /** Ends each stream that is open for as long as the client likes. */
+  readonly streams: Set<() => void>;
+  /** What the server called itself last. */
+  server: Implementation;
+}

@@ -1,0 +1,197 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Transform } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { isObject, type MessageContext } from '../messages.js';
+import type { ObservedConnection } from '../observe.js';
+import { errorResponse } from '../refusal.js';
+import { parseJson } from './body.js';
+import { EventReader, type StreamEvent } from './events.js';
+
+export interface EventStreamOptions {
+  readonly from: IncomingMessage;
+  readonly to: ServerResponse;
+  /** Events are held until they are whole, so that one which cannot be recorded can be replaced. */
+  readonly failClosed: boolean;
+  readonly context: MessageContext;
+  connection(): ObservedConnection;
+  /** An `endpoint` event of a 2024-11-05 server. Returns what stands in its place, where it must be another. */
+  endpoint(data: string): string | undefined;
+  /** Once, when nothing more comes: whether the server ended it. */
+  ended(isWhole: boolean): void;
+}
+
+/**
+ * Passes server-sent events on, each chunk at once and with backpressure. A copy is read and recorded before its chunk
+ * goes on. Only an event that may be replaced is held until it is whole.
+ */
+export class EventStream {
+  readonly #options: EventStreamOptions;
+  readonly #reader: EventReader;
+  /** Where the stream is compressed. */
+  #decoder: Transform | undefined;
+  #isDecoding = false;
+  #whenDecoded: (() => void) | undefined;
+  #hasIds = false;
+  /** With `failClosed`: bytes of the event that has not ended, and what goes on in place of whole ones. */
+  #held: Buffer[] = [];
+  #passed: Buffer[] = [];
+  #chunk: Buffer | undefined;
+  #chunkStart = 0;
+  #injected: string[] = [];
+  #hasEnded = false;
+  #isFirstChunk = true;
+
+  constructor(options: EventStreamOptions) {
+    this.#options = options;
+    this.#reader = new EventReader((event, end) => this.#event(event, end));
+  }
+
+  /** Whether its events have ids: what it has not told yet can come on another stream. */
+  get isResumable(): boolean {
+    return this.#hasIds;
+  }
+
+  start(): void {
+    const { from, to } = this.#options;
+    let isTold = false;
+    this.#decoder = decoderOf(from.headers['content-encoding'], () => {
+      if (!isTold) this.#cannotBeRead();
+      isTold = true;
+    });
+    this.#decoder?.on('data', (text: Buffer) => this.#observe(text));
+    from.on('data', (chunk: Buffer) => this.#take(chunk));
+    from.on('end', () => this.#end(true));
+    from.on('close', () => this.#end(false));
+    from.on('error', () => this.#end(false));
+    to.on('drain', () => from.resume());
+  }
+
+  /** Puts events of our own between two of the server's; false where that is not possible. */
+  inject(text: string): boolean {
+    if (this.#decoder !== undefined || this.#hasEnded || !this.#options.to.writable) return false;
+    if (this.#reader.isBetweenEvents && this.#held.length === 0) this.#options.to.write(text);
+    else this.#injected.push(text);
+    return true;
+  }
+
+  #take(chunk: Buffer): void {
+    const { from } = this.#options;
+    if (this.#decoder !== undefined) {
+      from.pause();
+      this.#isDecoding = true;
+      this.#decoder.write(chunk, () => {
+        this.#isDecoding = false;
+        from.resume();
+        this.#write(chunk);
+        this.#whenDecoded?.();
+      });
+      return;
+    }
+    if (!this.#holds) {
+      this.#observe(chunk);
+      this.#write(chunk);
+    } else {
+      this.#chunk = chunk;
+      this.#chunkStart = 0;
+      this.#observe(chunk);
+      this.#held.push(chunk.subarray(this.#chunkStart));
+      this.#chunk = undefined;
+      for (const bytes of this.#passed.splice(0)) this.#write(bytes);
+      this.#isFirstChunk = false;
+      if (!this.#holds) for (const bytes of this.#held.splice(0)) this.#write(bytes);
+    }
+    if (this.#injected.length > 0 && this.#reader.isBetweenEvents)
+      for (const text of this.#injected.splice(0)) this.#options.to.write(text);
+  }
+
+  /** In the first chunk there may be an endpoint that has to be told otherwise. */
+  get #holds(): boolean {
+    return this.#options.failClosed || this.#isFirstChunk;
+  }
+
+  #observe(bytes: Buffer): void {
+    this.#reader.push(bytes);
+    this.#options.connection().commit();
+  }
+
+  #write(bytes: Buffer): void {
+    const { from, to } = this.#options;
+    if (bytes.length === 0 || to.destroyed) return;
+    if (!to.write(bytes)) from.pause();
+  }
+
+  #event(event: StreamEvent, end: number): void {
+    if (event.id !== undefined) this.#hasIds = true;
+    let instead: string | undefined;
+    if (event.type === '' || event.type === 'message') instead = this.#message(event);
+    else if (event.type === 'endpoint' && event.data !== undefined) {
+      const told = this.#options.endpoint(event.data);
+      if (told !== undefined) instead = `event: endpoint\ndata: ${told}\n\n`;
+    }
+    if (this.#chunk === undefined) return;
+    const bytes = this.#chunk.subarray(this.#chunkStart, end);
+    this.#chunkStart = end;
+    if (instead === undefined) this.#passed.push(...this.#held, bytes);
+    else this.#passed.push(Buffer.from(instead));
+    this.#held = [];
+  }
+
+  /** Records one message; returns what stands in its place when it could not be. */
+  #message({ data, id }: StreamEvent): string | undefined {
+    const { context, failClosed } = this.#options;
+    // An empty event primes the client with an id.
+    if (data === '') return undefined;
+    const connection = this.#options.connection();
+    const message = data === undefined ? undefined : parseJson(data);
+    const verdict =
+      message === undefined
+        ? connection.invalid(
+            'server_to_client',
+            data === undefined ? 'an event that is too large' : 'an event that is not JSON',
+            context,
+          )
+        : connection.observe('server_to_client', message, context);
+    if (!failClosed || verdict === undefined || !('refusal' in verdict)) return undefined;
+    const isAnswer = isObject(message) && message.method === undefined && message.id !== undefined;
+    if (!isAnswer) return '';
+    const idLine = id === undefined ? '' : `id: ${id}\n`;
+    return `event: message\n${idLine}data: ${JSON.stringify(errorResponse(message.id, verdict.refusal))}\n\n`;
+  }
+
+  #cannotBeRead(): void {
+    const { connection, context } = this.#options;
+    connection().invalid('server_to_client', 'a stream in a content coding that cannot be read', context);
+  }
+
+  #end(isWhole: boolean): void {
+    if (this.#isDecoding) {
+      this.#whenDecoded ??= () => this.#end(isWhole);
+      return;
+    }
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    const { to, ended, failClosed } = this.#options;
+    // An event that has not ended is none: with failClosed it does not go on, else its bytes are the client's to judge.
+    if (!failClosed) for (const bytes of this.#held.splice(0)) this.#write(bytes);
+    ended(isWhole);
+    if (isWhole) to.end();
+    else to.destroy();
+  }
+}
+
+/** @param failed told when the stream is not what it says, or is in a coding that is not read. */
+function decoderOf(coding: string | undefined, failed: () => void): Transform | undefined {
+  const name = coding?.trim().toLowerCase() ?? '';
+  if (name === '' || name === 'identity') return undefined;
+  const decoder =
+    name === 'gzip' || name === 'x-gzip'
+      ? createGunzip()
+      : name === 'deflate'
+        ? createInflate()
+        : name === 'br'
+          ? createBrotliDecompress()
+          : undefined;
+  if (decoder === undefined) failed();
+  else decoder.on('error', failed);
+  return decoder;
+}
