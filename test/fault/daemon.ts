@@ -34,6 +34,8 @@ export async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
 }
 
+class Refused extends Error {}
+
 export class Daemon {
   private running: ReturnType<typeof startScript> | undefined;
   private url = '';
@@ -86,14 +88,41 @@ export class Daemon {
       .map((line) => JSON.parse(line) as T);
   }
 
+  /** Says what a person decided; false when nobody knows whether it is on record. */
+  async decide(decision: object): Promise<boolean> {
+    try {
+      const key = readFileSync(join(this.data, 'keys', 'responder.key'), 'utf8').trim();
+      const response = await fetch(`${this.url}/v1/responses`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ author: 'faults', ...decision }),
+      });
+      const text = await response.text();
+      if (!response.ok) throw new Refused(`${response.status}: ${text}`);
+      return true;
+    } catch (error) {
+      if (error instanceof Refused) throw error;
+      return false;
+    }
+  }
+
+  /** Waits until the ingestor has read everything that the stream holds. */
+  async caughtUp(): Promise<void> {
+    await this.until(async () => (await this.lag()) === 0);
+  }
+
+  private async lag(): Promise<number> {
+    const response = await fetch(`${this.url}/v1/status`, { headers: { authorization: `Bearer ${this.key}` } });
+    return ((await response.json()) as { ingestor: { lag: number } }).ingestor.lag;
+  }
+
   /** Waits until no spool is left and the ingestor has read everything that the stream holds. */
   async settled(): Promise<void> {
     await this.until(async () => {
       const spools = join(this.data, 'spool');
       if (existsSync(spools) && readdirSync(spools, { withFileTypes: true }).some((entry) => entry.isDirectory()))
         return false;
-      const response = await fetch(`${this.url}/v1/status`, { headers: { authorization: `Bearer ${this.key}` } });
-      return ((await response.json()) as { ingestor: { lag: number } }).ingestor.lag === 0;
+      return (await this.lag()) === 0;
     });
   }
 

@@ -11,6 +11,8 @@
  *
  * With `--notifier`: SIGKILLs of a notifying process between every two steps of a delivery, on each channel. The last
  * line is `N kills: L lost, D told twice`; being told twice is what mail and webhooks cannot exclude.
+ *
+ * With `--throttle`: SIGKILLs of the daemon and of a server while throttles are added and lifted.
  */
 import { parseArgs } from 'node:util';
 import { killDetectors } from '../detector/kills.js';
@@ -18,6 +20,7 @@ import { killNotifiers } from '../notifier/kills.js';
 import { runClusterFaults } from './cluster.js';
 import { runStoreAway } from './cluster-away.js';
 import { runFaults } from './rounds.js';
+import { killThrottle } from './throttle.js';
 
 const { values } = parseArgs({
   options: {
@@ -28,12 +31,13 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     detector: { type: 'boolean', default: false },
     notifier: { type: 'boolean', default: false },
+    throttle: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false },
   },
 });
 if (values.help) {
   console.log(
-    'npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector | --notifier] [--seed S] [--rounds N]',
+    'npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector | --notifier | --throttle] [--seed S] [--rounds N]',
   );
   process.exit(0);
 }
@@ -99,6 +103,15 @@ if (values.notifier) {
   const twice = Object.values(duplicates).reduce((sum, count) => sum + count, 0);
   console.log(`${kills} kills: ${lost.length} lost, ${twice} told twice`);
   process.exit(lost.length + duplicates.bot === 0 ? 0 : 1);
+}
+if (values.throttle) {
+  const { kills, faults, ...report } = await killThrottle({ seed, rounds, progress: console.log });
+  for (const line of faults) console.log(line);
+  console.log(
+    `SIGKILL of the daemon ${kills.daemon}, of the emitter ${kills.emitter}, of both ${kills.both}, of none ${kills.none}; ${report.throttles} throttles, ${report.lifts} lifts, ${report.asked} calls`,
+  );
+  console.log(`${report.rounds} rounds: ${report.lost} lost, ${report.duplicated} duplicated, ${report.gaps} gaps`);
+  process.exit(report.lost + report.duplicated + report.gaps === 0 ? 0 : 1);
 }
 const report = await runFaults({ seed, rounds, progress: console.log });
 const { kills } = report;
