@@ -1,8 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** First pause after a failure, doubled each time up to the longest; 30 s keeps a dead store's log readable. */
+/**
+ * First pause after a failure, doubled each time up to the longest. 10 s: what waits goes on soon after the store is
+ * back, and a dead store's log stays readable.
+ */
 const firstPauseMs = 100;
-const longestPauseMs = 30_000;
+const longestPauseMs = 10_000;
 
 /**
  * Milliseconds to wait before attempt `attempt` (1 for the first repetition): exponential, with full jitter over the

@@ -17,16 +17,22 @@ export interface AwayReport {
   /** Resident memory of both ingestors together, before and at its highest, in MiB. */
   readonly memoryBeforeMiB: number;
   readonly memoryHighestMiB: number;
+  /** From the store's return to the first new row: the pause between two attempts. */
+  readonly firstRowSeconds: number;
+  /** From there to the last row, and rows a second meanwhile. */
   readonly catchUpSeconds: number;
   readonly catchUpPerSecond: number;
 }
+
+/** As long as rows come, it is waited for; so long without one is the end. */
+const stalledAfterMs = 60_000;
 
 export async function runStoreAway(options: {
   readonly awayMs: number;
   readonly callsPerSecond: number;
   readonly progress?: (line: string) => void;
 }): Promise<AwayReport> {
-  const cluster = await Cluster.start();
+  const cluster = await Cluster.start({ settings: {} });
   try {
     await cluster.record(500);
     await cluster.missing();
@@ -50,8 +56,21 @@ export async function runStoreAway(options: {
     }
     cluster.proxy.away = false;
     const backAt = Date.now();
+    const before = await cluster.rows();
+    let rows = before;
+    let firstAt: number | undefined;
+    let lastAt = backAt;
+    while (rows < cluster.acknowledged.size && Date.now() - lastAt < stalledAfterMs) {
+      await delay(100);
+      const now = await cluster.rows();
+      if (now === rows) continue;
+      rows = now;
+      lastAt = Date.now();
+      firstAt ??= lastAt;
+      highest = Math.max(highest, memoryMiB(cluster));
+    }
+    const catchUpSeconds = (lastAt - (firstAt ?? lastAt)) / 1000;
     const lost = await cluster.missing();
-    const catchUpSeconds = (Date.now() - backAt) / 1000;
     highest = Math.max(highest, memoryMiB(cluster));
     const duplicated = await cluster.doubled();
     const { unstored, sequenceGaps } = await cluster.compare();
@@ -64,8 +83,9 @@ export async function runStoreAway(options: {
       lag,
       memoryBeforeMiB: memoryBefore,
       memoryHighestMiB: highest,
+      firstRowSeconds: ((firstAt ?? lastAt) - backAt) / 1000,
       catchUpSeconds,
-      catchUpPerSecond: Math.round(lag / catchUpSeconds),
+      catchUpPerSecond: Math.round((rows - before) / Math.max(0.1, catchUpSeconds)),
     };
   } catch (error) {
     options.progress?.(cluster.logs());

@@ -318,6 +318,11 @@ export class Cluster {
     }
   }
 
+  /** Rows in the table, by a query that costs next to nothing. */
+  rows(): Promise<number> {
+    return this.count('count()');
+  }
+
   private async count(query: string): Promise<number> {
     const [row] = await this.sql.select(`SELECT toUInt32(${query}) AS n FROM calls`);
     return Number(row?.n);
