@@ -1,11 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { Client as ClientV2 } from '@modelcontextprotocol/client';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import { InMemoryTransport as InMemoryTransportV2, McpServer as McpServerV2 } from '@modelcontextprotocol/server';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { Registry } from 'prom-client';
@@ -14,6 +18,7 @@ import { isSignedBy, type UnsignedSignal } from '../../schemas/throttle.js';
 import { formatTimeMicros } from '../../schemas/time.js';
 import { ensureKeys, keyFilePath, openKeys, readSecretFile } from '../../services/access/keys.js';
 import { type AuditHandle, type AuditOptions, audit } from '../../services/emitter/audit.js';
+import { openProxy, type ProxyOptions } from '../../services/emitter/proxy/proxy.js';
 import { runWrap } from '../../services/emitter/wrap.js';
 import { createGateway } from '../../services/gateway/gateway.js';
 import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
@@ -325,5 +330,150 @@ describe('a wrapped stdio server', () => {
     server.ask(`${JSON.stringify(request(999))}\n`);
     expect(await server.end()).toBe(0);
     expect(server.answers.at(-1)).toMatchObject({ id: 999, result: {} });
+  });
+});
+
+describe('a server behind the HTTP proxy', () => {
+  async function proxied(changed: Partial<ProxyOptions> = {}) {
+    let asked = 0;
+    const http = createServer(async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += chunk;
+      asked += 1;
+      const answers = [JSON.parse(body)].flat().map(({ id }: { id: unknown }) => ({ jsonrpc: '2.0', id, result: {} }));
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(body.startsWith('[') ? answers : answers[0]));
+    });
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    const { actor, throttle, ...recorderOptions } = options;
+    const proxy = await openProxy({
+      upstream: `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`,
+      recorderOptions,
+      actor: () => 'alice',
+      ...(throttle === undefined ? {} : { throttle }),
+      drainMs: 100,
+      ...changed,
+    });
+    undo.push(
+      () => http.close(),
+      () => http.closeAllConnections(),
+      () => proxy.close(),
+    );
+    const send = (message: unknown) =>
+      fetch(proxy.url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(message),
+      });
+    const refused = async (): Promise<Response> => {
+      for (;;) {
+        const response = await send(request(1));
+        if (response.status !== 200) return response;
+        await response.text();
+      }
+    };
+    return { send, refused, asked: () => asked };
+  }
+
+  const request = (id: number, method = 'tools/call'): object => ({
+    jsonrpc: '2.0',
+    id,
+    method,
+    params: { name: 'echo' },
+  });
+
+  it('never sees a refused call, whose caller gets 429, Retry-After and the JSON-RPC error', async () => {
+    await issue({ interval_micros: 0, burst: 0, delay_ms: 0, block: true });
+    const { send, refused, asked } = await proxied();
+    const response = await refused();
+    expect(response.status).toBe(429);
+    const body = (await response.json()) as { error: { data: { retryAfterSeconds: number } } };
+    expect(body).toMatchObject({ id: 1, error: { code: 429, data: { kind: 'rate_limited' } } });
+    expect(response.headers.get('retry-after')).toBe(String(body.error.data.retryAfterSeconds));
+    const before = asked();
+    const batch = await send([request(2), request(3, 'ping')]);
+    expect(batch.status).toBe(429);
+    expect(await batch.json()).toMatchObject([
+      { id: 2, error: { code: 429 } },
+      { id: 3, error: { code: 429 } },
+    ]);
+    expect(asked()).toBe(before);
+    expect((await send(request(4, 'ping'))).status).toBe(200);
+    expect((await send(request(5, 'initialize'))).status).toBe(200);
+    await expect
+      .poll(() => events.filter(({ outcome }) => outcome === 'throttled').length, { timeout: 10_000 })
+      .toBeGreaterThanOrEqual(3);
+    expect(events.find(({ outcome }) => outcome === 'throttled')).toMatchObject({
+      attributes: { throttle_signal_id: expect.stringMatching(/^[0-9a-f]{32}$/) },
+    });
+  });
+
+  it('lets calls through again when the signal is lifted', async () => {
+    await issue({ block: true });
+    const { send, refused } = await proxied();
+    await refused();
+    await issue({ block: true, revision: 2, state: 'lifted' });
+    await expect.poll(async () => (await send(request(1))).status, { timeout: 10_000 }).toBe(200);
+  });
+
+  it('gives a result that a model reads, where that is chosen', async () => {
+    await issue({ block: true });
+    const { send } = await proxied({ throttle: { ...(options.throttle as object), answer: 'result' } });
+    await expect
+      .poll(async () => (await send(request(1))).json(), { timeout: 10_000 })
+      .toMatchObject({ id: 1, result: { isError: true, structuredContent: { kind: 'rate_limited' } } });
+  });
+
+  it('sees a delayed call later', async () => {
+    await issue({ interval_micros: 0, burst: 0, delay_ms: 120 });
+    const { send } = await proxied();
+    await expect
+      .poll(
+        async () => {
+          const before = performance.now();
+          await (await send(request(1))).text();
+          return performance.now() - before > 110;
+        },
+        { interval: 5, timeout: 10_000 },
+      )
+      .toBe(true);
+  });
+
+  it('of 2024-11-05 answers a refused call on its stream, where the client waits for it', async () => {
+    const server = new McpServer({ name: 'old', version: '1' });
+    server.registerTool('echo', {}, () => ({ content: [{ type: 'text', text: 'here' }] }));
+    let transport: SSEServerTransport;
+    const http = createServer(async (request, response) => {
+      if (request.method === 'GET') {
+        transport = new SSEServerTransport('/message', response);
+        await server.connect(transport);
+      } else await transport.handlePostMessage(request, response);
+    });
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    const { actor, throttle, ...recorderOptions } = options;
+    const proxy = await openProxy({
+      upstream: `http://127.0.0.1:${(http.address() as AddressInfo).port}/sse`,
+      recorderOptions,
+      actor: () => 'alice',
+      ...(throttle === undefined ? {} : { throttle }),
+      drainMs: 100,
+    });
+    const client = new Client({ name: 'c', version: '1' });
+    await client.connect(new SSEClientTransport(new URL(proxy.url)) as never);
+    undo.push(
+      () => http.close(),
+      () => http.closeAllConnections(),
+      () => proxy.close(),
+      () => client.close(),
+    );
+    await client.callTool({ name: 'echo' });
+    await issue({ block: true });
+    const outcome = () =>
+      client.callTool({ name: 'echo' }).then(
+        () => 'passed',
+        (error: { code: number; data: unknown }) => error,
+      );
+    await expect.poll(outcome, { timeout: 10_000 }).toMatchObject({ code: 429, data: { kind: 'rate_limited' } });
+    await client.ping();
   });
 });
