@@ -235,6 +235,22 @@ export const errorCatalogue = {
     retriable: true,
     mend: 'Start the role again; if it lasts, look at the broker and at the log of the role.',
   },
+  not_found: {
+    retriable: false,
+    mend: 'Look at the address or the id; GET /api/v1/openapi.json lists what there is.',
+  },
+  cursor_invalid: {
+    retriable: false,
+    mend: 'Begin the list again without a cursor.',
+  },
+  login_token_spent: {
+    retriable: false,
+    mend: 'mcp-auditd dashboard prints a new link; a key with the role read opens the dashboard too.',
+  },
+  origin_wrong: {
+    retriable: false,
+    mend: 'Open the dashboard at its own address; other programs send a key as Bearer.',
+  },
 } as const satisfies Record<string, { retriable: boolean; mend: string }>;
 
 export type ErrorCode = keyof typeof errorCatalogue;

@@ -247,6 +247,18 @@ export async function ensureKeys(data: string, now: number = Date.now()): Promis
   });
 }
 
+/** The secret that signs sessions of the dashboard, made at the first call. */
+export function sessionSecret(data: string): Buffer {
+  const path = join(data, 'keys', 'session.secret');
+  mkdirSync(join(data, 'keys'), { recursive: true, mode: 0o700 });
+  try {
+    createSecretFile(path, randomBytes(32).toString('base64url'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  return Buffer.from(readSecretFile(path), 'base64url');
+}
+
 /** All keys, without their secrets, in the order in which they were made. */
 export function listKeys(data: string): Omit<KeyEntry, 'hash'>[] {
   return (readEntries(keysPath(data)) ?? []).map(({ hash: _hash, ...rest }) => rest);
@@ -299,6 +311,8 @@ export async function revokeKey(data: string, name: string): Promise<void> {
 export interface Keys {
   /** The key's entry, or undefined when nobody made it. Takes equally long for every key that is not there. */
   find(key: string): KeyEntry | undefined;
+  /** The entry of a name, for what a key has vouched for before; undefined once it was revoked. */
+  named(name: string): KeyEntry | undefined;
 }
 
 /**
@@ -328,21 +342,27 @@ export function openKeys(
   let seen = fingerprint();
   let known = read();
   let checkedAt = clock();
-  return {
-    find(key) {
-      const now = clock();
-      if (now - checkedAt >= reloadIntervalMs || now < checkedAt) {
-        checkedAt = now;
-        try {
-          const current = fingerprint();
-          if (current !== seen) {
-            seen = current;
-            known = read();
-          }
-        } catch (error) {
-          options.onError?.(error);
-        }
+  const refresh = (): void => {
+    const now = clock();
+    if (now - checkedAt < reloadIntervalMs && now >= checkedAt) return;
+    checkedAt = now;
+    try {
+      const current = fingerprint();
+      if (current !== seen) {
+        seen = current;
+        known = read();
       }
+    } catch (error) {
+      options.onError?.(error);
+    }
+  };
+  return {
+    named(name) {
+      refresh();
+      return known.find(({ entry }) => entry.name === name)?.entry;
+    },
+    find(key) {
+      refresh();
       if (key.length > keyLengthLimit) return undefined;
       const hash = digest(key);
       let found: KeyEntry | undefined;

@@ -117,9 +117,9 @@ export const roles: readonly Role[] = [
   },
   {
     name: 'query',
-    summary: 'answers SQL, tail and status over HTTP',
+    summary: 'answers SQL, tail and status over HTTP, and serves the dashboard',
     reads: ['calls'],
-    writes: ['queries'],
+    writes: ['queries', 'responses'],
     watches: { ingestor: ['calls'] },
     usesStore: true,
     start: async (context) => (await import('./roles/query.js')).start(context),

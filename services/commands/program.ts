@@ -3,6 +3,7 @@ import { packageVersion } from '../app/version.js';
 import { addAlerts } from './alerts.js';
 import { addCompletion } from './completion.js';
 import { addConfig } from './config.js';
+import { addDashboard } from './dashboard.js';
 import { addDead } from './dead.js';
 import { addDeliveries } from './deliveries.js';
 import { addDemo } from './demo/demo.js';
@@ -45,6 +46,7 @@ use. wrap leaves with the code of the server that it runs.`,
     addQuery,
     addTail,
     addStatus,
+    addDashboard,
     addThrottles,
     addRules,
     addAlerts,

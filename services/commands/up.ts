@@ -106,7 +106,7 @@ async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
   const running = first;
   if (running.movedFrom !== undefined)
     log.warn(`${running.movedFrom} is taken by something else, so this daemon listens on ${running.url}`);
-  process.stdout.write(`${welcome(running, chosen)}\n`);
+  process.stdout.write(`${welcome(running, chosen, await linkOf(running, chosen))}\n`);
   log.info({ signal: await signal }, 'stopping');
   // What is not stored at the deadline is read again by the next process: nothing is lost by leaving.
   const late = setTimeout(() => {
@@ -120,8 +120,34 @@ async function run(options: UpOptions, chosen: readonly Role[]): Promise<void> {
   setTimeout(() => process.exit(), exitAfterStopMs).unref();
 }
 
-function welcome({ url, data }: { url: string; data: string }, chosen: readonly Role[]): string {
-  const lines = [`mcp-auditd listens on ${url}`, `data in ${data}`];
+/** The dashboard's link, where this process serves it and this user has a key for it. */
+async function linkOf(
+  { url, data }: { url: string; data: string },
+  chosen: readonly Role[],
+): Promise<string | undefined> {
+  if (!chosen.some(({ name }) => name === 'query')) return undefined;
+  const [{ keyFilePath, readSecretFile }, { dashboardLink }] = await Promise.all([
+    import('../access/keys.js'),
+    import('./dashboard.js'),
+  ]);
+  try {
+    return (await dashboardLink({ url, key: readSecretFile(keyFilePath(data, 'read')) }, data, true)).url;
+  } catch {
+    // The keys are another file's: whoever has one of them opens the page with it.
+    return url;
+  }
+}
+
+function welcome(
+  { url, data }: { url: string; data: string },
+  chosen: readonly Role[],
+  link: string | undefined,
+): string {
+  const lines = [
+    `mcp-auditd listens on ${url}`,
+    `data in ${data}`,
+    ...(link === undefined ? [] : [`dashboard ${link}`]),
+  ];
   if (chosen.length < roles.length) return [...lines, `roles ${chosen.map(({ name }) => name).join(', ')}`].join('\n');
   const elsewhere = data !== resolveDataDirectory(undefined, { ...process.env, MCP_AUDITD_DATA: '' });
   return [

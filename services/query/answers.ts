@@ -7,6 +7,10 @@ import type { KeyEntry, Keys } from '../access/keys.js';
 const statuses: Partial<Record<ErrorCode, number>> = {
   key_missing: 401,
   key_role_wrong: 403,
+  origin_wrong: 403,
+  login_token_spent: 401,
+  not_found: 404,
+  cursor_invalid: 400,
   query_refused: 403,
   query_failed: 400,
   request_invalid: 400,

@@ -83,51 +83,54 @@ export class Rate {
   }
 }
 
+/** What a status is made of. */
+export interface StatusParts {
+  readonly stream: Stream;
+  readonly store: Store;
+  readonly identity: DaemonIdentity;
+  readonly reports: RoleReports;
+  readonly rate: Rate;
+  readonly tailClients: () => number;
+}
+
 /** Adds the route. */
-export function addStatusRoute(
-  server: FastifyInstance,
-  parts: {
-    readonly keys: Keys;
-    readonly stream: Stream;
-    readonly store: Store;
-    readonly identity: DaemonIdentity;
-    readonly reports: RoleReports;
-    readonly rate: Rate;
-    readonly tailClients: () => number;
-  },
-): void {
-  const { keys, stream, store, identity, reports, rate, tailClients } = parts;
+export function addStatusRoute(server: FastifyInstance, keys: Keys, parts: StatusParts): void {
   server.get('/v1/status', async (request): Promise<Status> => {
     requireReader(request, keys);
-    const states = await Promise.all(
-      topics.map(async (topic) =>
-        (await stream.partitions(topic)).map(({ partition, earliestOffset, endOffset }) => ({
-          topic,
-          partition,
-          earliest_offset: earliestOffset,
-          end_offset: endOffset,
-        })),
-      ),
-    );
-    const roles: Record<string, unknown> = {};
-    for (const [role, report] of Object.entries(reports)) roles[role] = snakeCased(await report());
-    return {
-      ...identity,
-      node: process.version,
-      memory_bytes: process.memoryUsage.rss(),
-      calls_per_second: await rate.perSecond(),
-      stream: states.flat(),
-      ...roles,
-      tables: (await store.usage()).tables,
-      dead_letters: states
-        .flat()
-        .filter((each) => each.topic === 'dead')
-        .reduce((sum, each) => sum + each.end_offset - each.earliest_offset, 0),
-      losses: await lossesOf(store),
-      tail_clients: tailClients(),
-      disk: diskState(identity.data),
-    };
+    return statusOf(parts);
   });
+}
+
+export async function statusOf(parts: StatusParts): Promise<Status> {
+  const { stream, store, identity, reports, rate, tailClients } = parts;
+  const states = await Promise.all(
+    topics.map(async (topic) =>
+      (await stream.partitions(topic)).map(({ partition, earliestOffset, endOffset }) => ({
+        topic,
+        partition,
+        earliest_offset: earliestOffset,
+        end_offset: endOffset,
+      })),
+    ),
+  );
+  const roles: Record<string, unknown> = {};
+  for (const [role, report] of Object.entries(reports)) roles[role] = snakeCased(await report());
+  return {
+    ...identity,
+    node: process.version,
+    memory_bytes: process.memoryUsage.rss(),
+    calls_per_second: await rate.perSecond(),
+    stream: states.flat(),
+    ...roles,
+    tables: (await store.usage()).tables,
+    dead_letters: states
+      .flat()
+      .filter((each) => each.topic === 'dead')
+      .reduce((sum, each) => sum + each.end_offset - each.earliest_offset, 0),
+    losses: await lossesOf(store),
+    tail_clients: tailClients(),
+    disk: diskState(identity.data),
+  };
 }
 
 async function lossesOf(store: Store): Promise<Losses | null> {

@@ -31,10 +31,19 @@ const filterFields: Readonly<Record<string, string>> = {
 /** Values of one filter. */
 const maxFilterValues = 64;
 
-type Filters = readonly (readonly [field: string, values: ReadonlySet<string>])[];
+/** What a client wants to see. */
+export interface TailOptions {
+  /** Whose calls it sees; undefined: everybody's. */
+  readonly tenant?: string | undefined;
+  readonly wants: (event: Readonly<Record<string, unknown>>) => boolean;
+  /** Of more events in a second the first so many are sent; `event: rate` tells each second how many there were. */
+  readonly mostPerSecond?: number;
+  /** What is sent of an event; all of it where nothing is said. */
+  readonly brief?: (event: Readonly<Record<string, unknown>>) => object;
+}
 
-function readFilters(query: unknown): Filters {
-  return Object.entries(query as Record<string, string | string[]>).map(([name, value]) => {
+function readFilters(query: unknown): TailOptions['wants'] {
+  const filters = Object.entries(query as Record<string, string | string[]>).map(([name, value]) => {
     const field = filterFields[name];
     if (field === undefined)
       throw new AuditdError(
@@ -46,16 +55,17 @@ function readFilters(query: unknown): Filters {
       throw new AuditdError('request_invalid', `The filter ${name} has more than ${maxFilterValues} values.`);
     return [field, values] as const;
   });
+  return (event) => filters.every(([field, values]) => values.has(String(event[field] ?? '')));
 }
 
-interface Client {
+interface Client extends TailOptions {
   readonly response: ServerResponse;
-  readonly filters: Filters;
-  /** Whose calls it sees; undefined: everybody's. */
-  readonly tenant: string | undefined;
   /** The response's head has been sent. */
   ready: boolean;
   skipped: number;
+  /** In this second. */
+  matched: number;
+  shown: number;
 }
 
 /** The event as it is shown: what the producer sent, and what gateway and stream know of it. Undefined: no JSON object. */
@@ -77,8 +87,8 @@ function shownEvent(record: StreamRecord, partition: number): Record<string, unk
   };
 }
 
-function matches(event: Record<string, unknown>, filters: Filters): boolean {
-  return filters.every(([field, values]) => values.has(String(event[field] ?? '')));
+function frameOf(event: object): string {
+  return `data: ${JSON.stringify(event)}\n\n`;
 }
 
 /** Those who look on, and the consumer they share. */
@@ -86,6 +96,7 @@ export class Tail {
   private readonly clients = new Set<Client>();
   private consumer: Promise<Consumer> | undefined;
   private heartbeat: NodeJS.Timeout | undefined;
+  private second: NodeJS.Timeout | undefined;
   /** Starting and stopping take turns: the next consumer starts after the last one has stopped. */
   private stopping: Promise<void> = Promise.resolve();
   private ended = false;
@@ -100,10 +111,10 @@ export class Tail {
   }
 
   /** Sends the head, and `ready` when every event that is appended from then on will reach the client. */
-  async add(response: ServerResponse, filters: Filters, tenant: string | undefined): Promise<void> {
+  async add(response: ServerResponse, options: TailOptions): Promise<void> {
     if (this.clients.size >= maxClients)
       throw new AuditdError('tail_clients_limit', `${maxClients} clients are looking on already.`);
-    const client: Client = { response, filters, tenant, ready: false, skipped: 0 };
+    const client: Client = { ...options, response, ready: false, skipped: 0, matched: 0, shown: 0 };
     this.clients.add(client);
     response.on('drain', () => this.tellSkipped(client));
     response.once('close', () => this.remove(client));
@@ -137,6 +148,9 @@ export class Tail {
       for (const { response } of this.clients)
         if (response.headersSent && response.writableLength === 0) response.write(': still here\n\n');
     }, heartbeatMs).unref();
+    this.second ??= setInterval(() => {
+      for (const client of this.clients) this.tellRate(client);
+    }, 1_000).unref();
     this.consumer ??= this.stopping.then(() => this.consume());
     return this.consumer;
   }
@@ -166,7 +180,9 @@ export class Tail {
 
   private stop(): Promise<void> {
     clearInterval(this.heartbeat);
+    clearInterval(this.second);
     this.heartbeat = undefined;
+    this.second = undefined;
     const consumer = this.consumer;
     this.consumer = undefined;
     if (consumer !== undefined)
@@ -182,12 +198,28 @@ export class Tail {
       const event = shownEvent(record, batch.partition);
       // A record that is no JSON becomes a dead letter elsewhere; here there is nothing to show.
       if (event === undefined) continue;
-      const frame = `data: ${JSON.stringify(event)}\n\n`;
+      let frame: string | undefined;
       for (const client of this.clients) {
-        const mayBeSeen = client.tenant === undefined || client.tenant === event.tenant;
-        if (client.ready && mayBeSeen && matches(event, client.filters)) this.send(client, frame);
+        if (!client.ready || (client.tenant !== undefined && client.tenant !== event.tenant)) continue;
+        if (!client.wants(event)) continue;
+        client.matched++;
+        if (client.shown >= (client.mostPerSecond ?? Number.POSITIVE_INFINITY)) continue;
+        client.shown++;
+        if (client.brief !== undefined) this.send(client, frameOf(client.brief(event)));
+        else {
+          frame ??= frameOf(event);
+          this.send(client, frame);
+        }
       }
     }
+  }
+
+  private tellRate(client: Client): void {
+    const { matched, shown } = client;
+    client.matched = 0;
+    client.shown = 0;
+    if (client.mostPerSecond === undefined || !client.ready || client.response.destroyed) return;
+    client.response.write(`event: rate\ndata: ${JSON.stringify({ matched, shown })}\n\n`);
   }
 
   private send(client: Client, frame: string): void {
@@ -214,9 +246,9 @@ export class Tail {
 export function addTailRoute(server: FastifyInstance, tail: Tail, keys: Keys): void {
   server.get('/v1/tail', async (request: FastifyRequest, reply: FastifyReply) => {
     const key = requireReader(request, keys);
-    const filters = readFilters(request.query);
+    const wants = readFilters(request.query);
     // Until the client is in, an error is an ordinary answer.
-    await tail.add(reply.raw, filters, tenantSeen(key));
+    await tail.add(reply.raw, { wants, tenant: tenantSeen(key) });
     reply.hijack();
   });
 }

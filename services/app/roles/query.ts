@@ -7,6 +7,7 @@ import type { Stream } from '../../stream/stream.js';
 import { closeServer, listen } from '../listen.js';
 import { queryLimits } from '../ports.js';
 import type { RoleContext, RunningRole } from '../roles.js';
+import { openRuleBook } from '../rule-book.js';
 
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, keys, server, identity, reports } = context;
@@ -23,6 +24,7 @@ export async function start(context: RoleContext): Promise<RunningRole> {
     keys,
     asking,
     identity,
+    rules: openRuleBook(configuration, identity.data, store),
     // The lag is the group's, so it is known where no ingestor runs.
     reports: {
       ...reports,

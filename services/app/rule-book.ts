@@ -1,0 +1,165 @@
+/** The rules in force, as the query role shows them: read from the same files as the detector's, their tests run here. */
+import { readFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import type { Configuration } from '../../schemas/configuration.js';
+import { formatDuration } from '../../schemas/duration.js';
+import { backtest } from '../detector/backtest.js';
+import { packDirectory } from '../detector/load.js';
+import type { Rule, RuleSet } from '../detector/rule.js';
+import { RuleDirectory } from '../detector/rule-directory.js';
+import { verifyRule } from '../detector/verify.js';
+import type { RuleBook, RuleView } from '../query/api/rules.js';
+import type { Store } from '../store/store.js';
+
+const lookMs = 2_000;
+const signs = { gt: '>', gte: '≥', lt: '<', lte: '≤', eq: '=', neq: '≠' } as const;
+const warmupMs = 86_400_000;
+
+/** A backtest reads bodies of many calls, in slices. */
+const backtestLimits = {
+  timeMs: 120_000,
+  memoryBytes: 2 * 1024 ** 3,
+  resultRows: 50_000_000,
+  resultBytes: 8 * 1024 ** 3,
+};
+
+export function openRuleBook(configuration: Configuration, data: string, store: Store): RuleBook {
+  const own = resolve(data, configuration.rules.directory);
+  const directory = new RuleDirectory({ pack: configuration.rules.pack, paths: [own] });
+  let set: RuleSet = { rules: [], calendars: new Map() };
+  let views: readonly RuleView[] = [];
+  let lookedAt = Number.NEGATIVE_INFINITY;
+  const look = (): void => {
+    if (Date.now() - lookedAt < lookMs) return;
+    lookedAt = Date.now();
+    const changed = directory.changed();
+    if (changed === undefined) return;
+    set = changed.set;
+    const texts = new Map<string, string>();
+    views = set.rules.map((rule) => viewOf(rule, set, texts, own));
+  };
+  return {
+    rules() {
+      look();
+      return views;
+    },
+    problems() {
+      look();
+      return directory.problems.map(
+        ({ file, line, column, message }) => `${shortName(file, own)}:${line}:${column}: ${message}`,
+      );
+    },
+    async backtest(id, fromMs, toMs) {
+      look();
+      const rules = set.rules.filter((rule) => rule.id === id).map((rule) => ({ ...rule, enabled: true }));
+      const result = await backtest(
+        async function* (sql, format) {
+          // Recording goes on between two chunks.
+          for await (const chunk of store.query(sql, { format, limits: backtestLimits })) {
+            yield chunk;
+            await setImmediate();
+          }
+        },
+        {
+          rules: { ...set, rules },
+          fromMicros: fromMs * 1000,
+          untilMicros: toMs * 1000,
+          warmupMicros: warmupMs * 1000,
+        },
+      );
+      const [tally] = result.rules;
+      const { events, seconds, noisiest } = result;
+      return {
+        events,
+        seconds,
+        alerts: tally?.alerts ?? 0,
+        keys: tally?.keys ?? 0,
+        matched: tally?.matched ?? 0,
+        histogram: tally?.histogram ?? [],
+        noisiest: noisiest.map(({ group, alerts }) => ({ group, alerts })),
+      };
+    },
+  };
+}
+
+function shortName(file: string, own: string): string {
+  const pack = packDirectory();
+  if (file.startsWith(join(pack, '/'))) return join('rules', relative(pack, file));
+  return relative(own, file);
+}
+
+function viewOf(rule: Rule, set: RuleSet, texts: Map<string, string>, own: string): RuleView {
+  const {
+    id,
+    title,
+    description,
+    type,
+    level,
+    enabled,
+    dryRun,
+    version,
+    tags,
+    references,
+    runbook,
+    window,
+    threshold,
+  } = rule;
+  let text = texts.get(rule.file);
+  if (text === undefined) {
+    try {
+      text = readFileSync(rule.file, 'utf8');
+    } catch {
+      text = '';
+    }
+    texts.set(rule.file, text);
+  }
+  return {
+    id,
+    title,
+    description,
+    type,
+    level,
+    enabled,
+    dry_run: dryRun,
+    version,
+    tags,
+    references,
+    runbook,
+    watches: watches(rule),
+    window_ms: window === undefined ? null : window.sizeMicros / 1000,
+    threshold: threshold?.value ?? null,
+    file: shortName(rule.file, own),
+    line: rule.place.line,
+    source: sourceOf(text, rule.place.line),
+    test_results: verifyRule(rule, set).map(({ test, failures }) => ({
+      name: test.name,
+      failures: failures.map(({ place, message }) => `line ${place.line}: ${message}`),
+    })),
+  };
+}
+
+function watches({ type, threshold, window, groupNames, options }: Rule): string {
+  const parts = [
+    type.replaceAll('_', ' '),
+    threshold === undefined ? '' : `${signs[threshold.comparison]} ${threshold.value}`,
+    type.startsWith('temporal') ? `${String(options.steps)} steps` : '',
+    window === undefined ? '' : `in ${formatDuration(window.sizeMicros)}`,
+    groupNames.length === 0 ? '' : `per ${groupNames.join(', ')}`,
+  ];
+  return parts.filter((part) => part !== '').join(' ');
+}
+
+/** The item of the YAML list that begins on the line. */
+function sourceOf(text: string, line: number): string {
+  const lines = text.split('\n');
+  const first = lines[line - 1] ?? '';
+  const indent = /^ */.exec(first)![0].length;
+  let end = line;
+  while (end < lines.length && (lines[end]!.trim() === '' || /^ */.exec(lines[end]!)![0].length > indent)) end++;
+  return lines
+    .slice(line - 1, end)
+    .map((each) => each.slice(indent))
+    .join('\n')
+    .trimEnd();
+}

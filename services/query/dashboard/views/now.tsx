@@ -1,0 +1,232 @@
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import { Link } from 'wouter';
+import type { AlertList, CallRow, Series, Summary, ThrottleRow } from '../../api/contract.js';
+import { linkTo, timesOf, useAddress } from '../address.js';
+import { streamPath, useAnswer } from '../ask.js';
+import { Chart } from '../chart.js';
+import { useTick } from '../clock.js';
+import { Calls, Figure, Filters, Head, Panel, Trouble } from '../parts.js';
+import { Ago, compact, groupText, isFine, percent, plain, took } from '../text.js';
+import { howText, whoText } from './throttles.js';
+
+const shownCalls = 500;
+
+/** What happens now. */
+export function Now() {
+  const address = useAddress();
+  const now = useTick(5_000);
+  const range = { ...timesOf('15m', now), filter: address.filters };
+  const summary = useAnswer<Summary>('/summary', range, 5_000);
+  const series = useAnswer<Series>('/series', { ...range, points: 180, latency: true }, 5_000);
+  const alerts = useAnswer<AlertList>('/alerts', { limit: 8 }, 5_000);
+  const throttles = useAnswer<{ throttles: ThrottleRow[] }>('/throttles', {}, 5_000);
+  const live = useLive(address.filters);
+  const found = summary.data;
+  const perSecond = found === undefined ? 0 : found.calls / 900;
+  const lines = useMemo(
+    () =>
+      series.data === undefined
+        ? []
+        : [
+            { name: 'calls', values: series.data.lines[0]!.calls, color: 0, kind: 'bars' as const },
+            { name: 'failed', values: series.data.lines[0]!.failed ?? [], color: 4, kind: 'bars' as const },
+          ],
+    [series.data],
+  );
+  const latency = useMemo(
+    () =>
+      series.data?.latency === undefined
+        ? []
+        : [
+            { name: 'p50', values: series.data.latency.p50, color: 2 },
+            { name: 'p95', values: series.data.latency.p95, color: 1 },
+            { name: 'p99', values: series.data.latency.p99, color: 3 },
+          ],
+    [series.data],
+  );
+  return (
+    <>
+      <Head title="Now" sub="The last fifteen minutes, and every call as it is recorded" />
+      <Filters address={address} />
+      <Trouble error={summary.error ?? series.error} />
+      <div className="figures">
+        <Figure
+          name={live.rate === undefined ? 'calls a second, 15 min' : 'calls in the last second'}
+          value={compact(live.rate?.matched ?? Math.round(perSecond * 10) / 10)}
+        />
+        <Figure name="calls" value={found === undefined ? '…' : compact(found.calls)} />
+        <Figure
+          name="failed"
+          value={found === undefined ? '…' : percent(found.failed, found.calls)}
+          bad={found !== undefined && found.failed > found.calls / 10}
+        />
+        <Figure name="median" value={took(found?.p50)} />
+        <Figure name="95th percentile" value={took(found?.p95)} />
+        <Figure name="actors" value={found === undefined ? '…' : compact(found.actors)} />
+        <Figure
+          name="alerts open"
+          value={alerts.data === undefined ? '…' : compact(alerts.data.counts.firing + alerts.data.counts.acknowledged)}
+          bad={(alerts.data?.counts.firing ?? 0) > 0}
+        />
+      </div>
+      <div className="columns">
+        <div className="stack">
+          <Panel title="Calls">
+            <Chart
+              label="Calls over the last fifteen minutes, failed ones apart"
+              times={series.data?.times ?? []}
+              lines={lines}
+              height={170}
+              format={compact}
+            />
+          </Panel>
+          <Panel title="Live" aside={<LiveState live={live} />}>
+            <Calls calls={live.calls} label="Calls as they are recorded" />
+          </Panel>
+        </div>
+        <div className="stack">
+          <Panel title="How long calls take">
+            <Chart
+              label="Percentiles of the duration of calls"
+              times={series.data?.times ?? []}
+              lines={latency}
+              height={140}
+              format={took}
+            />
+          </Panel>
+          <Panel title="How calls end">
+            <Outcomes outcomes={found?.outcomes ?? {}} />
+          </Panel>
+          <Panel
+            title="Open alerts"
+            aside={
+              <Link href="/alerts" className="link">
+                all
+              </Link>
+            }
+          >
+            {alerts.data?.alerts.length === 0 && <p className="dim">Nothing fires.</p>}
+            {alerts.data?.alerts.map((alert) => (
+              <Link key={alert.alert_id} href={`/alerts/${alert.alert_id}`} className="alert-row">
+                <span className={`level ${alert.level}`}>{alert.level}</span>
+                <span>
+                  <bdi className="title">{plain(alert.title || alert.rule_id, 90)}</bdi>
+                  <br />
+                  <bdi className="dim">{groupText(alert.group)}</bdi>
+                </span>
+                <span className="dim">
+                  <Ago at={alert.at} />
+                </span>
+              </Link>
+            ))}
+          </Panel>
+          <Panel title="Held back">
+            {throttles.data?.throttles.length === 0 && <p className="dim">Nobody is held back.</p>}
+            {throttles.data?.throttles.map((row) => (
+              <div className="alert-row" key={row.signal_id}>
+                <span className="warn-text">{howText(row)}</span>
+                <span>
+                  <bdi>{whoText(row)}</bdi>
+                  <br />
+                  <span className="dim">{plain(row.reason, 120)}</span>
+                </span>
+                <span className="dim">{took(Math.max(0, Date.parse(row.expires_at) - now))} left</span>
+              </div>
+            ))}
+          </Panel>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Outcomes({ outcomes }: { outcomes: Readonly<Record<string, number>> }) {
+  const rows = Object.entries(outcomes);
+  const all = rows.reduce((sum, [, calls]) => sum + calls, 0);
+  if (all === 0) return <p className="dim">No calls in this time.</p>;
+  return (
+    <table className="table">
+      <tbody>
+        {rows.map(([outcome, calls]) => (
+          <tr key={outcome}>
+            <td>
+              <Link
+                href={linkTo('/explore', [`outcome=${outcome}`])}
+                className={`outcome ${isFine(outcome) ? 'success' : outcome}`}
+              >
+                {outcome.replaceAll('_', ' ')}
+              </Link>
+            </td>
+            <td className="n">{compact(calls)}</td>
+            <td className="n dim">{percent(calls, all)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+interface Live {
+  readonly calls: readonly CallRow[];
+  readonly state: 'connecting' | 'live' | 'paused' | 'broken';
+  readonly rate: { readonly matched: number; readonly shown: number } | undefined;
+  readonly pause: (paused: boolean) => void;
+}
+
+/** The newest calls of the stream. What comes between two frames is shown with the next one. */
+function useLive(filters: readonly string[]): Live {
+  const [calls, setCalls] = useState<readonly CallRow[]>([]);
+  const [state, setState] = useState<Live['state']>('connecting');
+  const [rate, setRate] = useState<Live['rate']>();
+  const paused = useRef(false);
+  const path = streamPath('/tail', { filter: filters, most: 200 });
+  useEffect(() => {
+    setCalls([]);
+    setRate(undefined);
+    setState('connecting');
+    const source = new EventSource(path);
+    let waiting: CallRow[] = [];
+    let frame = 0;
+    const show = (): void => {
+      frame = 0;
+      if (paused.current) return;
+      const fresh = waiting.reverse();
+      waiting = [];
+      setCalls((old) => [...fresh, ...old].slice(0, shownCalls));
+    };
+    source.onmessage = ({ data }) => {
+      waiting.push(JSON.parse(data as string) as CallRow);
+      if (waiting.length > shownCalls) waiting.shift();
+      if (frame === 0) frame = requestAnimationFrame(show);
+    };
+    source.addEventListener('ready', () => setState('live'));
+    source.addEventListener('rate', ({ data }) => setRate(JSON.parse(data as string) as Live['rate']));
+    source.onerror = () => setState('broken');
+    return () => {
+      cancelAnimationFrame(frame);
+      source.close();
+    };
+  }, [path]);
+  const pause = useCallback((stop: boolean) => {
+    paused.current = stop;
+    setState(stop ? 'paused' : 'live');
+  }, []);
+  return { calls, state, rate, pause };
+}
+
+function LiveState({ live: { state, rate, pause } }: { live: Live }) {
+  const words = { connecting: 'connecting', live: 'live', paused: 'paused', broken: 'the stream broke; trying again' };
+  return (
+    <span className={state === 'live' ? 'live' : 'live off'}>
+      <span data-live={state}>{words[state]}</span>
+      {rate !== undefined && rate.matched > rate.shown && (
+        <span data-sampled>
+          · {compact(rate.shown)} of {compact(rate.matched)} a second shown
+        </span>
+      )}
+      <button type="button" className="button quiet" onClick={() => pause(state !== 'paused')}>
+        {state === 'paused' ? 'go on' : 'pause'}
+      </button>
+    </span>
+  );
+}
