@@ -38,7 +38,7 @@ function sources(directory: string): string[] {
   return readdirSync(join(root, directory), { withFileTypes: true }).flatMap((entry) => {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) return ['dist', 'node_modules'].includes(entry.name) ? [] : sources(path);
-    return entry.name.endsWith('.ts') ? [path] : [];
+    return /\.tsx?$/.test(entry.name) ? [path] : [];
   });
 }
 
@@ -59,6 +59,7 @@ function roomOf(path: string): string {
 }
 
 const files = [...sources('schemas'), ...sources('services')];
+const webApp = join('services', 'query', 'dashboard');
 
 test('the reader of imports sees the ones that are there', () => {
   expect(imports('services/stream/local.ts').length).toBeGreaterThan(2);
@@ -97,6 +98,21 @@ test('only its adapter imports a vendor', () => {
           wrong.push(`${file} imports ${specifier}`);
       }
     }
+  }
+  expect(wrong).toEqual([]);
+});
+
+test('the dashboard knows nothing of the server but the contract of the API', () => {
+  const wrong: string[] = [];
+  for (const file of files.filter((each) => each.startsWith(`${webApp}${sep}`))) {
+    for (const specifier of imports(file).filter((each) => each.startsWith('.'))) {
+      const target = relative(root, resolve(root, dirname(file), specifier));
+      const inside = target.startsWith(`${webApp}${sep}`);
+      if (!inside && target !== join('services', 'query', 'api', 'contract.js'))
+        wrong.push(`${file} imports ${specifier}`);
+    }
+    if (/import (?!type )[^;]*api\/contract/.test(readFileSync(join(root, file), 'utf8')))
+      wrong.push(`${file} imports more than types of the contract`);
   }
   expect(wrong).toEqual([]);
 });
