@@ -2,6 +2,7 @@ import { ThrottleKeys } from '../../access/throttle-key.js';
 import { createGateway } from '../../gateway/gateway.js';
 import { adoptRegularly } from '../adoption.js';
 import type { RoleContext, RunningRole } from '../roles.js';
+import { spoolMetrics } from '../spool-metrics.js';
 
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, keys, metrics, log, server, identity } = context;
@@ -15,6 +16,7 @@ export async function start(context: RoleContext): Promise<RunningRole> {
     limits: { bodyBytes: max_body_bytes, lineBytes: max_line_bytes, eventsPerSecond: events_per_second },
     onError: (error) => log.error({ err: error }, 'gateway'),
   });
+  spoolMetrics(metrics, identity.data);
   await gateway.start();
   await server.register(gateway.plugin);
   return {
