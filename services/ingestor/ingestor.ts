@@ -135,6 +135,8 @@ async function statusOf(metrics: IngestorMetrics, readers: readonly TopicIngesto
 class TopicIngestor {
   private readonly assigned = new Map<number, Assigned>();
   private readonly stopping = new AbortController();
+  /** Aborted when partitions are taken away: an assignment that is under way is for nothing. */
+  private taken = new AbortController();
   private consumer: Consumer | undefined;
   private running: Promise<void> = Promise.resolve();
   private readonly progress: ConsumerProgress;
@@ -207,10 +209,13 @@ class TopicIngestor {
 
   private async assign(partitions: readonly number[]): Promise<Map<number, number | undefined>> {
     const { stream, store } = this.options;
+    const taken = new AbortController();
+    this.taken = taken;
     // The lag is known before the store answers, which may take long.
     const before = await stream.committed(this.topic, group).catch(() => new Map<number, number>());
+    if (taken.signal.aborted) return new Map();
     for (const partition of partitions) this.progress.assigned(partition, before.get(partition));
-    const { highest, committed, storedUpTo } = await untilDone(
+    const found = await untilDone(
       async () => ({
         highest: await store.takeOver(this.topic, partitions),
         committed: await stream.committed(this.topic, group),
@@ -220,8 +225,14 @@ class TopicIngestor {
         this.metrics.retries.inc({ step: 'assign' });
         this.fault(error, 'assign');
       },
-      this.stopping.signal,
-    );
+      AbortSignal.any([this.stopping.signal, taken.signal]),
+    ).catch((error: unknown) => {
+      if (taken.signal.aborted) return undefined;
+      throw error;
+    });
+    // Another one's by now: what was found is old, and who has it owns them in the store, or will take them over.
+    if (found === undefined || taken.signal.aborted) return new Map();
+    const { highest, committed, storedUpTo } = found;
     const offsets = new Map<number, number | undefined>();
     for (const partition of partitions) {
       const stored = highest.get(partition);
@@ -239,6 +250,7 @@ class TopicIngestor {
   }
 
   private async abandon(partitions: readonly number[]): Promise<void> {
+    this.taken.abort();
     const taken = partitions.flatMap((partition) => this.assigned.get(partition) ?? []);
     for (const partition of partitions) {
       this.assigned.delete(partition);

@@ -268,7 +268,9 @@ export class KafkaConsumer implements Consumer {
       this.restart(error);
       return;
     }
-    if (this.ending !== undefined || this.consumer !== consumer || joins !== this.joins) return;
+    // Taken away meanwhile, or given anew.
+    if (this.given !== partitions || this.consumer !== consumer || joins !== this.joins) return;
+    if (this.ending !== undefined) return;
     const topic = this.home.topicName;
     for (const [partition, position] of starts) {
       const room = () => undefined;

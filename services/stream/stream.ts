@@ -50,7 +50,10 @@ export interface ConsumerOptions {
    * retained offset starts at the earliest.
    */
   assigned(partitions: readonly number[]): Promise<ReadonlyMap<number, number | 'latest' | undefined>>;
-  /** Called when partitions were taken away; batches of them that are still in hand must no longer be written. */
+  /**
+   * Called when partitions were taken away; batches of them that are still in hand must no longer be written. It may
+   * come while `assigned` is under way, which then ends as it likes: what it resolves to is not used.
+   */
   revoked(partitions: readonly number[]): Promise<void>;
   /**
    * One call at a time for each partition, in order. The next batch of the partition is read after it resolves, so

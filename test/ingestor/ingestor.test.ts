@@ -9,6 +9,7 @@ import { openChdbStore } from '../../services/store/chdb.js';
 import type { Store } from '../../services/store/store.js';
 import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
 import { pauseMs } from '../../services/stream/retry.js';
+import type { Stream } from '../../services/stream/stream.js';
 import { callRecord, idFrom, MemoryStore } from './memory.js';
 
 let directory: string;
@@ -85,6 +86,41 @@ test('a store that cannot say where to go on is asked again, and closing ends th
   expect(new Set(faults)).toEqual(new Set(['assign']));
 });
 
+test('partitions that are taken away while they are being taken over are not kept', async () => {
+  let answer: () => void = () => undefined;
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const takeOver: Store['takeOver'] = async (_table, partitions) => {
+    await answered;
+    return new Map(partitions.map((partition) => [partition, 6]));
+  };
+  const store = Object.assign(new MemoryStore(), { takeOver });
+  // A stream whose group is another member's a moment after it was this one's.
+  const outcomes: Promise<ReadonlyMap<number, unknown>>[] = [];
+  const consume: Stream['consume'] = async (options) => {
+    const before = options.assigned([0, 1]);
+    await new Promise(setImmediate);
+    await options.revoked([0, 1]);
+    const after = options.assigned([1]);
+    outcomes.push(before, after);
+    let end: () => void = () => undefined;
+    const closed = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    return { closed, close: async () => end(), commit: async () => undefined };
+  };
+  const shared = Object.assign(Object.create(stream) as Stream, { consume });
+  const ingestor = await startIngestor({ stream: shared, store, metrics: new Registry() });
+  while (outcomes.length < 2) await new Promise(setImmediate);
+  answer();
+  expect(await outcomes[0]).toEqual(new Map());
+  expect(await outcomes[1]).toEqual(new Map([[1, 7]]));
+  const { partitions } = await ingestor.status();
+  expect(partitions.filter(({ topic }) => topic === 'calls')).toEqual([{ topic: 'calls', partition: 1, lag: 0 }]);
+  await ingestor.close();
+});
+
 test('fewer remembered ids than are in hand are refused at the start', async () => {
   const options = { stream, store: new MemoryStore(), metrics: new Registry() };
   await expect(startIngestor({ ...options, limits: { rememberedIds: 1_024 } })).rejects.toThrow(
@@ -92,8 +128,8 @@ test('fewer remembered ids than are in hand are refused at the start', async () 
   );
 });
 
-test('pauses double up to half a minute, with jitter over the upper half', () => {
+test('pauses double up to ten seconds, with jitter over the upper half', () => {
   expect([1, 2, 3].map((attempt) => pauseMs(attempt, () => 1))).toEqual([100, 200, 400]);
   expect(pauseMs(1, () => 0)).toBe(50);
-  expect(pauseMs(1_000, () => 1)).toBe(30_000);
+  expect(pauseMs(1_000, () => 1)).toBe(10_000);
 });
