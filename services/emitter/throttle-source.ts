@@ -72,6 +72,8 @@ export class ThrottleSource {
       return;
     }
     const { url, key } = target;
+    // What was told anew and not to its end is told anew again.
+    this.#toldAnew = undefined;
     const headers: http.OutgoingHttpHeaders = { authorization: `Bearer ${key}`, accept: 'text/event-stream' };
     if (this.#place !== '') headers['last-event-id'] = this.#place;
     const request = (url.protocol === 'https:' ? https : http).get(url, { headers, timeout: silenceMs, agent: false });

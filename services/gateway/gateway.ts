@@ -34,6 +34,8 @@ export interface GatewayOptions {
   readonly isTrusted: (signal: ThrottleSignal) => boolean;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
+  /** Milliseconds after which a reader of signals that takes nothing is cut off. Default 30,000. */
+  readonly slowReaderMs?: number;
   /** Called with what went wrong on our side (the stream refused an append). */
   readonly onError?: (error: unknown) => void;
 }
@@ -300,7 +302,11 @@ export function createGateway(options: GatewayOptions): {
     run: randomBytes(6).toString('hex'),
     clock: () => (options.clock ?? Date.now)() * 1000,
   });
-  const throttles = new ThrottleRoutes(board, (request) => authenticate(request, options.keys, 'emit'));
+  const throttles = new ThrottleRoutes(
+    board,
+    (request) => authenticate(request, options.keys, 'emit'),
+    options.slowReaderMs,
+  );
   const plugin = async (app: FastifyInstance): Promise<void> => {
     app.removeAllContentTypeParsers();
     // The body stays in the socket until the handler knows whose it is.

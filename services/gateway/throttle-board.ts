@@ -15,11 +15,6 @@ export interface Changes {
   readonly signals: readonly ThrottleSignal[];
 }
 
-interface Change {
-  readonly sequence: number;
-  readonly signal: ThrottleSignal;
-}
-
 /** Changes that are kept for readers who come back: about 1 KB each. One who comes later begins anew. */
 const mostChanges = 10_000;
 /** Signals that are kept at once: what runs out goes first, and the throttler's own budget is far below. */
@@ -37,7 +32,8 @@ export interface ThrottleBoardOptions {
 export class ThrottleBoard {
   readonly #options: ThrottleBoardOptions;
   readonly #current = new Map<string, ThrottleSignal>();
-  #changes: Change[] = [];
+  /** The newest changes; the last one has the number `#sequence`. */
+  #changes: ThrottleSignal[] = [];
   #sequence = 0;
   readonly #waiting = new Set<(signal: ThrottleSignal) => void>();
   #consumer: Consumer | undefined;
@@ -92,12 +88,10 @@ export class ThrottleBoard {
     const [run, place] = (after ?? '').split('.');
     const sequence = Number(place);
     const id = `${this.#options.run}.${this.#sequence}`;
-    const oldest = this.#changes[0]?.sequence ?? this.#sequence + 1;
+    const oldest = this.#sequence + 1 - this.#changes.length;
     const isKnown = run === this.#options.run && Number.isSafeInteger(sequence) && sequence <= this.#sequence;
     if (isKnown && sequence + 1 >= oldest) {
-      const signals = this.#changes
-        .filter((change) => change.sequence > sequence && change.signal.tenant === tenant)
-        .map(({ signal }) => signal);
+      const signals = this.#changes.slice(sequence + 1 - oldest).filter((signal) => signal.tenant === tenant);
       return { id, reset: false, signals };
     }
     const now = this.#options.clock();
@@ -128,7 +122,7 @@ export class ThrottleBoard {
     if (this.#current.size >= mostSignals) this.#forget();
     this.#current.set(signal.signal_id, signal);
     this.#sequence += 1;
-    this.#changes.push({ sequence: this.#sequence, signal });
+    this.#changes.push(signal);
     if (this.#changes.length > mostChanges) this.#changes = this.#changes.slice(-Math.floor(mostChanges / 2));
     for (const listener of this.#waiting) listener(signal);
   }

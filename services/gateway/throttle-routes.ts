@@ -16,8 +16,10 @@ import type { Changes, ThrottleBoard } from './throttle-board.js';
 
 /** 1,000 producers on two gateways, and room. A connection costs about 20 KB. */
 const mostListeners = 2_000;
-/** Bytes that wait for one reader: 1,000 signals. One that does not take them is cut off, and comes back with its place. */
-const mostWaitingBytes = 1024 * 1024;
+/** Characters that are written at once: 60 signals. What a reader has not taken yet waits on the board, not for it. */
+const pieceLength = 64 * 1024;
+/** A reader that takes nothing for so long is cut off, and comes back with its place. */
+const patienceMs = 30_000;
 const heartbeatMs = 15_000;
 const longestWaitSeconds = 60;
 
@@ -26,11 +28,13 @@ export type Authenticate = (request: FastifyRequest) => KeyEntry;
 export class ThrottleRoutes {
   readonly #board: ThrottleBoard;
   readonly #authenticate: Authenticate;
+  readonly #patienceMs: number;
   readonly #open = new Set<() => void>();
   #isClosed = false;
 
-  constructor(board: ThrottleBoard, authenticate: Authenticate) {
+  constructor(board: ThrottleBoard, authenticate: Authenticate, slowReaderMs = patienceMs) {
     this.#board = board;
+    this.#patienceMs = slowReaderMs;
     this.#authenticate = authenticate;
   }
 
@@ -64,27 +68,9 @@ export class ThrottleRoutes {
       connection: 'close',
       'x-content-type-options': 'nosniff',
     });
-    const first = this.#board.since(tenant, after);
-    let place = first.id;
-    write(response, first);
-    response.write(`event: ready\nid: ${place}\ndata: {}\n\n`);
-    const stopListening = this.#board.onChange((signal) => {
-      if (signal.tenant !== tenant) return;
-      const next = this.#board.since(tenant, place);
-      place = next.id;
-      write(response, next);
-      if (response.writableLength > mostWaitingBytes) response.destroy();
-    });
-    const heartbeat = setInterval(() => response.write(': still here\n\n'), heartbeatMs).unref();
-    const end = (): void => {
-      response.end();
-    };
-    this.#open.add(end);
-    response.once('close', () => {
-      this.#open.delete(end);
-      clearInterval(heartbeat);
-      stopListening();
-    });
+    const listener = new Listener(this.#board, response, tenant, this.#patienceMs);
+    this.#open.add(listener.end);
+    void listener.tell(after).finally(() => this.#open.delete(listener.end));
   }
 
   #poll(reply: FastifyReply, tenant: string, after: string | undefined, waitSeconds: number): Promise<Changes> {
@@ -107,8 +93,99 @@ export class ThrottleRoutes {
   }
 }
 
-function write(response: ServerResponse, { id, reset, signals }: Changes): void {
-  let text = reset ? `event: reset\ndata: {}\n\n` : '';
-  for (const signal of signals) text += `event: signal\nid: ${id}\ndata: ${JSON.stringify(signal)}\n\n`;
-  if (text !== '') response.write(text);
+/** One reader of server-sent events. It pulls from the board as fast as it takes, so a slow one costs one piece. */
+class Listener {
+  readonly #board: ThrottleBoard;
+  readonly #response: ServerResponse;
+  readonly #tenant: string;
+  readonly #patienceMs: number;
+  #isOver = false;
+  #hasNews = false;
+  /** Goes on after a wait for news, and after one for room. */
+  #wake: () => void = () => undefined;
+  #drained: () => void = () => undefined;
+
+  constructor(board: ThrottleBoard, response: ServerResponse, tenant: string, patienceMs: number) {
+    this.#board = board;
+    this.#response = response;
+    this.#tenant = tenant;
+    this.#patienceMs = patienceMs;
+  }
+
+  readonly end = (): void => {
+    this.#response.end();
+    this.#over();
+  };
+
+  #over(): void {
+    this.#isOver = true;
+    this.#wake();
+    this.#drained();
+  }
+
+  /** Tells what holds or has changed since a place, then each change; resolves when the connection has ended. */
+  async tell(after: string | undefined): Promise<void> {
+    const response = this.#response;
+    response.once('close', () => this.#over());
+    const stopListening = this.#board.onChange((signal) => {
+      if (signal.tenant !== this.#tenant) return;
+      this.#hasNews = true;
+      this.#wake();
+    });
+    const heartbeat = setInterval(() => {
+      if (!response.writableNeedDrain && !this.#isOver) response.write(': still here\n\n');
+    }, heartbeatMs).unref();
+    let place = after;
+    for (let isFirst = true; !this.#isOver; isFirst = false) {
+      this.#hasNews = false;
+      const changes = this.#board.since(this.#tenant, place);
+      await this.#write(changes, isFirst);
+      place = changes.id;
+      if (!this.#hasNews && !this.#isOver) await new Promise<void>((resolve) => (this.#wake = resolve));
+    }
+    clearInterval(heartbeat);
+    stopListening();
+  }
+
+  async #write({ id, reset, signals }: Changes, isFirst: boolean): Promise<void> {
+    // With an id on every signal a reader that is cut off in between would come back as one that knows them all.
+    const endsWithReady = reset || isFirst;
+    let text = reset ? 'event: reset\ndata: {}\n\n' : '';
+    for (const [at, signal] of signals.entries()) {
+      const isLast = at === signals.length - 1 && !endsWithReady;
+      text += `event: signal\n${isLast ? `id: ${id}\n` : ''}data: ${textOf(signal)}\n\n`;
+      if (text.length < pieceLength) continue;
+      await this.#send(text);
+      if (this.#isOver) return;
+      text = '';
+    }
+    if (endsWithReady) text += `event: ready\nid: ${id}\ndata: {}\n\n`;
+    await this.#send(text);
+  }
+
+  /** Resolves when there is room for more. */
+  async #send(text: string): Promise<void> {
+    if (this.#isOver || text === '' || this.#response.write(text)) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => this.#response.destroy(), this.#patienceMs);
+      const done = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#response.once('drain', done);
+      this.#drained = done;
+    });
+  }
+}
+
+/** Told to every reader, written as text once. */
+const texts = new WeakMap<ThrottleSignal, string>();
+
+function textOf(signal: ThrottleSignal): string {
+  let text = texts.get(signal);
+  if (text === undefined) {
+    text = JSON.stringify(signal);
+    texts.set(signal, text);
+  }
+  return text;
 }

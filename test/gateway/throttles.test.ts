@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
@@ -6,6 +8,7 @@ import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { isSignedBy, type UnsignedSignal } from '../../schemas/throttle.js';
 import { createKey, ensureKeys, keyFilePath, openKeys, readSecretFile } from '../../services/access/keys.js';
+import { Enforcement } from '../../services/emitter/enforcement.js';
 import { createGateway } from '../../services/gateway/gateway.js';
 import type { Changes } from '../../services/gateway/throttle-board.js';
 import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
@@ -34,12 +37,13 @@ afterEach(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-async function serve(): Promise<void> {
+async function serve(changed: { slowReaderMs?: number } = {}): Promise<void> {
   gateway = createGateway({
     stream,
     keys: openKeys(directory),
     metrics: new Registry(),
     isTrusted: (signal) => isSignedBy(signal, signer.publicKey),
+    ...changed,
   });
   await gateway.start();
   app = Fastify();
@@ -144,6 +148,61 @@ describe('server-sent events', () => {
     await readUntil(await open(firstId), 'ready', 1, resumed);
     expect(resumed.join('')).not.toContain('event: reset');
     expect(resumed.join('')).not.toContain('alice');
+  });
+
+  describe('of 10,000 signals', () => {
+    const count = 10_000;
+    beforeEach(async () => {
+      await app.close();
+      await gateway.close();
+      const now = Date.now() * 1000;
+      const records = Array.from({ length: count }, (_, at) => {
+        const signal = signer.sign(makeSignal(now, of(`actor-${at}`)));
+        return { key: signal.signal_id, value: Buffer.from(JSON.stringify(signal)), headers: {} };
+      });
+      await stream.append('throttle', records);
+      await serve({ slowReaderMs: 300 });
+    }, 30_000);
+
+    it('reach an emitter all, which holds them', { timeout: 30_000 }, async () => {
+      const publicKeys = String(signer.publicKey.export({ type: 'spki', format: 'pem' }));
+      const options = { data: directory, url: new URL(url).origin, key };
+      const enforcement = new Enforcement({}, { ...options, publicKeys });
+      await expect
+        .poll(() => enforcement.counters, { timeout: 20_000 })
+        .toMatchObject({ connected: true, signals: count });
+      await issue({ ...of('actor-7'), revision: 2, state: 'lifted' });
+      await expect.poll(() => enforcement.counters.signals).toBe(count - 1);
+      enforcement.close();
+    });
+
+    it('cost a piece for a reader that takes none; it is cut off, and comes back to all of them', async () => {
+      const sockets: Socket[] = [];
+      app.server.on('connection', (socket) => sockets.push(socket));
+      const slow = connect(Number(new URL(url).port), '127.0.0.1');
+      slow.pause();
+      const cut = once(slow, 'close');
+      slow.on('error', () => undefined);
+      slow.write(
+        `GET /v1/throttles HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\naccept: text/event-stream\r\n\r\n`,
+      );
+      await expect.poll(() => sockets[0]?.writableLength).toBeGreaterThan(0);
+      await issue(of('late'));
+      expect(sockets[0]!.writableLength).toBeLessThan(256 * 1024);
+      await once(sockets[0]!, 'close');
+      let received = '';
+      slow.setEncoding('utf8').on('data', (text: string) => {
+        received += text;
+      });
+      slow.resume();
+      await cut;
+      // It was told a part, and no place to come back to: so it begins anew.
+      expect(received).toContain('event: signal\n');
+      expect(received).not.toMatch(/^id: /m);
+      const texts: string[] = [];
+      await readUntil(await open(), 'ready', 1, texts);
+      expect(texts.join('').split('event: signal\n').length - 1).toBe(count + 1);
+    });
   });
 
   it('begin anew for a reader of another run', async () => {
