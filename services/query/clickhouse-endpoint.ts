@@ -30,7 +30,7 @@ const maxInsertBytes = 256 * 1024 * 1024;
 
 /** Settings that a reader may choose: they change how values are written, and none of them names a file. */
 const readerSettings =
-  /^(output_format_\w+|date_time_output_format|session_timezone|join_use_nulls|format_csv_delimiter|max_threads|max_block_size)$/;
+  /^(output_format_\w+|date_time_output_format|session_timezone|join_use_nulls|format_csv_delimiter)$/;
 /** Settings that are limits, by the limit that holds for them; a smaller value than ours is taken. */
 const limitSettings = {
   max_execution_time: (value: number): Partial<QueryLimits> => ({ timeMs: value * 1000 }),
@@ -40,7 +40,7 @@ const limitSettings = {
 } as const;
 /** What clients send and what is so here anyway. */
 const harmless =
-  /^(readonly|result_overflow_mode|timeout_overflow_mode|cancel_http_readonly_queries_on_client_close|async_insert|wait_for_async_insert|log_comment|http_\w+|connect_timeout|receive_timeout|send_timeout)$/;
+  /^(readonly|max_threads|max_block_size|result_overflow_mode|timeout_overflow_mode|cancel_http_readonly_queries_on_client_close|async_insert|wait_for_async_insert|log_comment|http_\w+|connect_timeout|receive_timeout|send_timeout)$/;
 
 /** ClickHouse's number, its name and the HTTP status for our own errors. */
 const codes: Partial<Record<ErrorCode, readonly [code: number, type: string, status: number]>> = {

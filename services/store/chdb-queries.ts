@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs';
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
 import { Admission, abortedError } from './admission.js';
-import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
+import { Fence, namesFormat } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import type { QueryLimits, QueryOptions, StatementOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
@@ -41,7 +42,7 @@ const streamableFormats: ReadonlySet<string> = new Set([
 
 export class ChdbQueries {
   private readonly admission = new Admission(maxRunning, maxWaiting);
-  private tableFunctions: ReadonlySet<string> | undefined;
+  private readonly fence: Fence;
   /** Two queries with parameters at a time would read each other's (chdb 3.4.0), so their starts take turns. */
   private lastStart: Promise<unknown> = Promise.resolve();
   private readonly drained = new Set<Promise<unknown>>();
@@ -51,7 +52,10 @@ export class ChdbQueries {
     private readonly reader: Session,
     private readonly classifier: ChdbNodeEngine,
     private readonly openSession: () => Session,
-  ) {}
+  ) {
+    // A table that is not there may be a file below the working directory, by its name.
+    this.fence = new Fence((query) => this.rows(query), 'default', existsSync);
+  }
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     const limits = { ...defaultLimits, ...options.limits };
@@ -105,8 +109,7 @@ export class ChdbQueries {
     if (queryClass !== 0) throw new AuditdError('query_refused', 'the statement does more than read');
     const ast = await this.start(() => this.ask(session, `EXPLAIN AST ${sql}`, 'TSVRaw', options));
     const text = ast.text();
-    this.tableFunctions ??= await this.readTableFunctions();
-    const refusal = refusalOf(text, this.tableFunctions);
+    const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant: options.tenant !== undefined });
     if (refusal) throw new AuditdError('query_refused', refusal);
     if (namesFormat(text)) {
       throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
@@ -119,9 +122,10 @@ export class ChdbQueries {
     await this.start(() => session.queryBindAsync('SELECT formatQuery({sql:String})', { sql }, { format: 'Null' }));
   }
 
-  private async readTableFunctions(): Promise<ReadonlySet<string>> {
-    const result = await this.reader.queryAsync(selectTableFunctions, { format: 'TSVRaw' });
-    return outsideTableFunctions(result.text().trim().split('\n'));
+  /** Rows of one of the fence's own questions. */
+  private async rows(query: string): Promise<Record<string, unknown>[]> {
+    const text = (await this.reader.queryAsync(query, { format: 'JSONEachRow' })).text().trimEnd();
+    return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
   private ask(session: Session, sql: string, format: string, { parameters }: Pick<QueryOptions, 'parameters'>) {

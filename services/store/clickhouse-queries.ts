@@ -2,7 +2,7 @@ import { AuditdError } from '../../schemas/errors.js';
 import { Admission, abortedError } from './admission.js';
 import type { ClickHouseConnection } from './clickhouse-connection.js';
 import { clickHouseError, codeOf, messageOf } from './clickhouse-errors.js';
-import { namesFormat, outsideTableFunctions, refusalOf, selectTableFunctions } from './fence.js';
+import { Fence, namesFormat } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import type { QueryLimits, QueryOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
@@ -20,9 +20,11 @@ const syntaxErrorCode = 62;
  */
 export class ClickHouseQueries {
   private readonly admission = new Admission(maxRunning, maxWaiting);
-  private tableFunctions: ReadonlySet<string> | undefined;
+  private readonly fence: Fence;
 
-  constructor(private readonly connection: ClickHouseConnection) {}
+  constructor(private readonly connection: ClickHouseConnection) {
+    this.fence = new Fence((query) => connection.select(query), connection.database);
+  }
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     const limits = { ...defaultLimits, ...options.limits };
@@ -42,7 +44,7 @@ export class ClickHouseQueries {
         ...(parameters === undefined ? {} : { parameters }),
         ...(signal === undefined ? {} : { signal }),
       };
-      await this.judge(sql, request);
+      await this.judge(sql, request, tenant !== undefined);
       let bytes = 0;
       for await (const piece of this.connection.stream(sql, {
         ...request,
@@ -61,7 +63,11 @@ export class ClickHouseQueries {
     }
   }
 
-  private async judge(sql: string, request: Parameters<ClickHouseConnection['run']>[1]): Promise<void> {
+  private async judge(
+    sql: string,
+    request: Parameters<ClickHouseConnection['run']>[1],
+    isTenant: boolean,
+  ): Promise<void> {
     let ast: string;
     try {
       ast = (
@@ -74,8 +80,7 @@ export class ClickHouseQueries {
       if (codeOf(error) === syntaxErrorCode) await this.explainSyntaxError(sql);
       throw error;
     }
-    this.tableFunctions ??= await this.readTableFunctions();
-    const refusal = refusalOf(ast, this.tableFunctions);
+    const refusal = await this.fence.refusalOf({ sql, ast, isTenant });
     if (refusal) throw new AuditdError('query_refused', refusal);
     // INTO OUTFILE: a literal of the statement itself. A server refuses it over HTTP; this is said before it is asked.
     if (/^ {1,2}Literal /m.test(ast) && /\boutfile\b/i.test(sql)) {
@@ -89,11 +94,6 @@ export class ClickHouseQueries {
   /** The text goes as a value, so the message names the place in it and not in what was put before it. */
   private async explainSyntaxError(sql: string): Promise<void> {
     await this.connection.run('SELECT formatQuery({sql:String}) FORMAT Null', { parameters: { sql } });
-  }
-
-  private async readTableFunctions(): Promise<ReadonlySet<string>> {
-    const names = (await this.connection.run(`${selectTableFunctions} FORMAT TSVRaw`)).toString();
-    return outsideTableFunctions(names.trim().split('\n'));
   }
 }
 
