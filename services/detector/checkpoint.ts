@@ -20,7 +20,7 @@ import { crc32 } from 'node:zlib';
 import type { SavedPiece } from './engine.js';
 
 /** Changes when what the pieces hold changes its meaning: an older file is not taken then. */
-const format = 1;
+const format = 2;
 /** A piece is about 100 KB; one group with a million events in it is 10 MB. */
 const longestFrameBytes = 1024 ** 3;
 

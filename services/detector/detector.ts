@@ -17,7 +17,7 @@ import { Abandoned, pause, pauseMs, untilDone } from '../stream/retry.js';
 import type { Consumer, NewRecord, Stream } from '../stream/stream.js';
 import { writeCheckpoint } from './checkpoint.js';
 import { Engine, type EngineLimits } from './engine.js';
-import { streamMicros } from './event-reader.js';
+import { type EngineRecord, streamMicros } from './event-reader.js';
 import type { Ask } from './history.js';
 import type { RuleSources } from './load.js';
 import { Merge } from './merge.js';
@@ -318,11 +318,16 @@ class RunningDetector implements Detector {
   private takeSome(now: number): number {
     const { tenant, mayNameTenant } = this.options.direct ?? { tenant: 'default', mayNameTenant: false };
     const { engine, offsets } = this.state;
-    for (let count = 0; count < 64; count++) {
+    const records: EngineRecord[] = [];
+    let waitMs = 0;
+    while (records.length < 64) {
       const next = this.merge.next(now);
-      if ('waitMs' in next) return next.waitMs;
+      if ('waitMs' in next) {
+        ({ waitMs } = next);
+        break;
+      }
       const { partition, record } = next;
-      engine.take({
+      records.push({
         value: record.value,
         tenant: record.headers.tenant ?? (mayNameTenant ? undefined : tenant),
         otherwiseTenant: tenant,
@@ -331,10 +336,11 @@ class RunningDetector implements Detector {
         offset: record.offset,
         recordedAtMicros: streamMicros(record.timestamp),
       });
-      offsets.set(partition, record.offset + 1);
-      this.dirty = true;
     }
-    return 0;
+    engine.takeAll(records);
+    for (const { partition, offset } of records) offsets.set(partition, offset + 1);
+    if (records.length > 0) this.dirty = true;
+    return waitMs;
   }
 
   /** Appends the alerts that were raised; a stream that is away is waited for. */

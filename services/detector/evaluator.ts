@@ -58,6 +58,8 @@ export interface Evaluator<State = unknown> {
   elapsed?(state: State, clock: number): Elapsed;
   /** When an event ended the group's episode itself: the time it did. */
   resolved?(state: State): number | undefined;
+  /** Reads what `event` will read first; what it returns is of no use. */
+  fetch?(state: State): number;
   save(state: State): unknown;
   load(saved: unknown): State;
   /** Bytes of memory, roughly. */

@@ -2,7 +2,7 @@
 
 import { timeMicrosOf, uuidWords } from '../../schemas/short-texts.js';
 import { formatTimeMicros, parseTimeMicros } from '../../schemas/time.js';
-import { defaultText, type FieldValues, longestKnown, type Value } from './field-values.js';
+import { defaultText, type FieldValues, type KnownValue, longestKnown, type Value } from './field-values.js';
 import type { FieldReference } from './fields.js';
 import { absent, JsonScanner, literal, otherText, plainText } from './json-scanner.js';
 
@@ -143,6 +143,13 @@ export class EventReader {
     this.valuedAt[slot] = this.event;
     this.values[slot] = value;
     return value;
+  }
+
+  /** The value that the field probably has, from memory far away; nothing is compared. */
+  fetch(slot: number): KnownValue | undefined {
+    const member = this.members[slot] as number;
+    if (member < 0) return undefined;
+    return (this.known[slot] as FieldValues).fetch(this.scanner.hashes[member] as number);
   }
 
   /** The field's text; '' is what the event does not have. Of a list the items with commas between. */

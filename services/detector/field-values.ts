@@ -19,6 +19,8 @@ export interface Value {
 /** A value that is remembered, with the group that it was last the key of. */
 export class KnownValue implements Value, Grouped {
   group: Group | undefined = undefined;
+  /** Of the text, which lies elsewhere in memory. */
+  private readonly length: number;
 
   constructor(
     readonly text: string,
@@ -26,7 +28,13 @@ export class KnownValue implements Value, Grouped {
     readonly hash: number,
     /** Where its bytes are kept: texts of one hash are told apart by them, for somebody may look for such. */
     public place: number,
-  ) {}
+  ) {
+    this.length = text.length;
+  }
+
+  mayBe(hash: number, length: number): boolean {
+    return this.hash === hash && this.length === length;
+  }
 }
 
 type Check = (text: string, folded: string) => boolean;
@@ -68,6 +76,8 @@ export class FieldValues {
   private bytes = new Uint8Array(64 * longestKnown);
   private words = new Int32Array(this.bytes.buffer);
   private count = 0;
+  /** The sum of what was read only to have it near. */
+  private fetched = 0;
 
   /** @param tests By the number that they have among all tests of the rules. */
   constructor(
@@ -151,8 +161,7 @@ export class FieldValues {
         free = place;
         break;
       }
-      if (value.hash === hash && value.text.length === length && this.isSame(place, bytes, view, start, length))
-        return value;
+      if (value.mayBe(hash, length) && this.isSame(place, bytes, view, start, length)) return value;
     }
     const text = bytes.toString('latin1', start, end);
     const place = free < 0 ? hash & mask : free;
@@ -161,6 +170,13 @@ export class FieldValues {
     bytes.copy(this.bytes, place * longestKnown, start, end);
     if (free >= 0 && ++this.count * 2 > known.length && known.length < mostKnown) this.grow();
     return value;
+  }
+
+  /** Brings what is kept of a value with this hash near; returns what is no use but must be read. */
+  fetch(hash: number): KnownValue | undefined {
+    const place = hash & (this.known.length - 1);
+    this.fetched += this.words[place * (longestKnown / 4)] as number;
+    return this.known[place];
   }
 
   private isSame(place: number, bytes: Buffer, view: DataView, start: number, length: number): boolean {

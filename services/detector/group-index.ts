@@ -21,6 +21,11 @@ export class Group {
     public index: GroupIndex | undefined,
   ) {}
 
+  /** How many rules know it. */
+  get size(): number {
+    return this.count;
+  }
+
   /** -1 when the rule does not know the group. */
   placeIn(owner: number): number {
     if (this.owner0 === owner) return this.place0;

@@ -20,6 +20,8 @@ export class RecentIds {
   private next = 0;
   private oldest = 0;
   forgottenThrough = Number.NEGATIVE_INFINITY;
+  /** Of what was read only to have it near. */
+  private fetched = 0;
   private readonly id = new Uint32Array(4);
   /** So that a producer cannot choose ids that fall on one another. It changes where ids lie and nothing else. */
   private readonly seed = randomBytes(4).readInt32LE(0);
@@ -66,6 +68,12 @@ export class RecentIds {
     this.table[slot + 1] = hash;
     this.next++;
     return true;
+  }
+
+  /** Brings the id's place in the table near, for the look-up to come. */
+  fetch(id: Uint32Array, owner: number): void {
+    const hash = this.hash((id[0] as number) ^ owner, id[1] as number, id[2] as number, id[3] as number);
+    this.fetched ^= this.table[(hash << 1) & (this.table.length - 2)] as number;
   }
 
   /** Multiply and shift as in MurmurHash3. */

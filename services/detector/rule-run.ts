@@ -152,6 +152,23 @@ export class RuleRun {
     }
   }
 
+  /** The field that names the groups, where there is only one. */
+  get groupSlot(): number | undefined {
+    const [lane] = this.lanes;
+    return this.lanes.length === 1 && lane?.group.length === 1 ? lane.group[0] : undefined;
+  }
+
+  /** The state of the group in the share that was asked for last, its other numbers brought near. */
+  fetchState(group: Group): unknown {
+    const groups = this.lastShare?.groups;
+    const place = groups?.find(group) ?? -1;
+    return place < 0 ? undefined : groups?.fetch(place);
+  }
+
+  fetchEvents(state: unknown): number {
+    return this.evaluator.fetch?.(state) ?? 0;
+  }
+
   private happen(share: Share, found: Group, roles: number, value: string): void {
     const { evaluator, happening } = this;
     const { moment } = this.around;

@@ -115,6 +115,12 @@ export class SlidingCount {
     return undefined;
   }
 
+  /** Reads what the next event will touch. */
+  fetch(): number {
+    const { times } = this;
+    return times.length === 0 ? 0 : (times[times.length - 1] as number);
+  }
+
   /** Bytes of memory, roughly. */
   get bytes(): number {
     return 120 + this.times.length * 8 + (this.many?.bytes ?? 0);

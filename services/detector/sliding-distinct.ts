@@ -13,13 +13,14 @@ import { type Crossing, SortedNumbers } from './times.js';
 
 /** Intervals that are looked at one by one: about 100 ns for all. */
 const mostPlain = 64;
-/** Numbers of one interval: hash, start and end. */
-const stride = 3;
+/** Numbers of one interval: start and end. */
+const stride = 2;
 
 export class SlidingDistinct {
   overflow = 0;
-  /** The value of each interval; and in one array, so that it lies together, a hash of it, start and end. */
+  /** The value of each interval and a hash of it, which is all that is looked at of most intervals; start and end. */
   private values: string[] = [];
+  private hashes: number[] = [];
   private spans: number[] = [];
   private many: ManyDistinct | undefined;
 
@@ -41,10 +42,12 @@ export class SlidingDistinct {
       // Most groups never get a second value: arrays of one take room for one.
       if (this.values.length === 0) {
         this.values = [value];
-        this.spans = [hash, time, end];
+        this.hashes = [hash];
+        this.spans = [time, end];
       } else {
         this.values.push(value);
-        this.spans.push(hash, time, end);
+        this.hashes.push(hash);
+        this.spans.push(time, end);
       }
     }
     // Fewer intervals than the threshold in all windows together.
@@ -52,7 +55,7 @@ export class SlidingDistinct {
     const own = this.countAt(time);
     if (own >= threshold) return { at: time, count: own };
     let found: Crossing | undefined;
-    for (let at = 1; at < this.spans.length; at += stride) {
+    for (let at = 0; at < this.spans.length; at += stride) {
       const start = this.spans[at] as number;
       if (start <= time || start >= end || (found !== undefined && start >= found.at)) continue;
       const count = this.countAt(start);
@@ -64,54 +67,60 @@ export class SlidingDistinct {
   private becomeMany(): ManyDistinct {
     const many = new ManyDistinct(this.size, this.threshold, this.mostValues);
     for (const [index, value] of this.values.entries())
-      many.cover(value, this.spans[index * stride + 1] as number, this.spans[index * stride + 2] as number);
+      many.cover(value, this.spans[index * stride] as number, this.spans[index * stride + 1] as number);
     this.many = many;
     this.values = [];
+    this.hashes = [];
     this.spans = [];
     return many;
   }
 
   /** Joins [time, end) with the value's intervals that touch it; false when none does. */
   private join(value: string, hash: number, time: number, end: number): boolean {
-    const { values, spans } = this;
+    const { values, hashes, spans } = this;
     let whole = -1;
-    for (let at = 0; at < spans.length; at += stride) {
-      if (spans[at] !== hash || values[at / stride] !== value) continue;
-      const start = spans[at + 1] as number;
-      const stop = spans[at + 2] as number;
+    for (let index = 0; index < hashes.length; index++) {
+      if (hashes[index] !== hash || values[index] !== value) continue;
+      const at = index * stride;
+      const start = spans[at] as number;
+      const stop = spans[at + 1] as number;
       if (time > stop || end < start) continue;
       if (whole < 0) {
         whole = at;
-        if (time < start) spans[at + 1] = time;
-        if (end > stop) spans[at + 2] = end;
+        if (time < start) spans[at] = time;
+        if (end > stop) spans[at + 1] = end;
         continue;
       }
-      spans[whole + 1] = Math.min(spans[whole + 1] as number, start);
-      spans[whole + 2] = Math.max(spans[whole + 2] as number, stop);
-      this.remove(at);
-      at -= stride;
+      spans[whole] = Math.min(spans[whole] as number, start);
+      spans[whole + 1] = Math.max(spans[whole + 1] as number, stop);
+      this.remove(index);
+      index--;
     }
     return whole >= 0;
   }
 
-  private remove(at: number): void {
-    const { values, spans } = this;
-    const last = spans.length - stride;
-    values[at / stride] = values[values.length - 1] as string;
-    for (let index = 0; index < stride; index++) spans[at + index] = spans[last + index] as number;
+  /** The last interval takes its place. */
+  private remove(index: number): void {
+    const { values, hashes, spans } = this;
+    const last = values.length - 1;
+    values[index] = values[last] as string;
+    hashes[index] = hashes[last] as number;
+    spans[index * stride] = spans[last * stride] as number;
+    spans[index * stride + 1] = spans[last * stride + 1] as number;
     values.pop();
-    spans.length = last;
+    hashes.pop();
+    spans.length = last * stride;
   }
 
   private forget(horizon: number): void {
-    for (let at = this.spans.length - stride; at >= 0; at -= stride)
-      if ((this.spans[at + 2] as number) < horizon) this.remove(at);
+    for (let index = this.values.length - 1; index >= 0; index--)
+      if ((this.spans[index * stride + 1] as number) < horizon) this.remove(index);
   }
 
   private countAt(time: number): number {
     const { spans } = this;
     let count = 0;
-    for (let at = 1; at < spans.length; at += stride)
+    for (let at = 0; at < spans.length; at += stride)
       if ((spans[at] as number) <= time && (spans[at + 1] as number) > time) count++;
     return count;
   }
@@ -123,6 +132,14 @@ export class SlidingDistinct {
     return crossing;
   }
 
+  /** Reads what the next value will be compared with: a number of every line of the cache. */
+  fetch(): number {
+    const { hashes } = this;
+    let sum = 0;
+    for (let at = 0; at < hashes.length; at += 8) sum += hashes[at] as number;
+    return sum;
+  }
+
   /** Bytes of memory, roughly. */
   get bytes(): number {
     return 220 + this.values.length * 50 + (this.many?.bytes ?? 0);
@@ -130,16 +147,17 @@ export class SlidingDistinct {
 
   save(): unknown {
     const { values, spans, many } = this;
-    return many === undefined ? { values, spans } : { many: many.save() };
+    return many === undefined ? { values, intervals: spans } : { many: many.save() };
   }
 
   restore(saved: unknown): this {
-    const from = structuredClone(saved) as { values?: string[]; spans: number[]; many: unknown };
+    const from = structuredClone(saved) as { values?: string[]; intervals: number[]; many: unknown };
     if (from.values === undefined)
       this.many = new ManyDistinct(this.size, this.threshold, this.mostValues).restore(from.many);
     else {
       this.values = from.values;
-      this.spans = from.spans;
+      this.hashes = from.values.map(hashOf);
+      this.spans = from.intervals;
     }
     return this;
   }

@@ -52,6 +52,7 @@ export function slidingCount(rule: Rule): Evaluator<SlidingCount> {
       const crossing = state.insert(time, newest - latenessMicros);
       return crossing && { at: crossing.at, values: { count: crossing.count, threshold: threshold.value } };
     },
+    fetch: (state) => state.fetch(),
     save: (state) => state.save(),
     load: (saved) => new SlidingCount(size, least, saved as number[]),
     bytes: (state) => state.bytes,
@@ -83,6 +84,7 @@ export function slidingDistinct(
       }
       return found;
     },
+    fetch: (state) => state.fetch(),
     save: (state) => state.save(),
     load: (saved) => new SlidingDistinct(size, threshold, most).restore(saved),
     bytes: (state) => state.bytes,

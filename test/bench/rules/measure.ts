@@ -46,14 +46,17 @@ function matchAll(): number {
   alerts = 0;
   const engine = new Engine(rules, () => alerts++);
   const started = cpuSeconds();
-  for (let index = 0; index < lines.length; index++) {
-    engine.take({
-      value: lines[index] as Buffer,
-      tenant: 'default',
-      partition: 0,
-      offset: index,
-      recordedAtMicros: recorded[index] as number,
-    });
+  // As the detector does.
+  for (let from = 0; from < lines.length; from += 64) {
+    engine.takeAll(
+      lines.slice(from, from + 64).map((value, index) => ({
+        value,
+        tenant: 'default',
+        partition: 0,
+        offset: from + index,
+        recordedAtMicros: recorded[from + index] as number,
+      })),
+    );
   }
   return cpuSeconds() - started;
 }
