@@ -1,13 +1,11 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 import { openLocalStream } from '../../services/stream/local.js';
 import { generateEventLines } from '../traffic.js';
 import { median, round2 } from './figures.js';
+import { measureIngest, printParts } from './ingest/measure.js';
 import type { IngestMeasure } from './ingest/stopwatch.js';
 import type { IngestTask } from './ingest/worker.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
@@ -16,6 +14,7 @@ export const description = 'Local log to table, beside the plain path: JSON.pars
 
 const target = { ratio: 1.3, cpuMicros: 17 };
 const appendRecords = 1_000;
+const reading = [['read the log', /^(reader|format|segments|local.*)\.ts$/]] as const;
 
 /** A stream as the gateway leaves it. Every round reads the same one. */
 async function fillStream(directory: string, events: number): Promise<number> {
@@ -42,22 +41,6 @@ async function fillStream(directory: string, events: number): Promise<number> {
   return bytes / events;
 }
 
-async function measure(task: IngestTask): Promise<IngestMeasure> {
-  rmSync(task.store, { recursive: true, force: true });
-  const child = fork(fileURLToPath(new URL('./ingest/worker.ts', import.meta.url)), [JSON.stringify(task)], {
-    execArgv: ['--import', 'tsx'],
-  });
-  let result: IngestMeasure | undefined;
-  child.on('message', (message) => {
-    result = message as IngestMeasure;
-  });
-  const [code] = await once(child, 'exit');
-  if (result === undefined) throw new Error(`The process of the path ${task.path} ended with code ${code}.`);
-  if (result.stored !== task.events)
-    throw new Error(`${task.path}: ${result.stored} of ${task.events} events are there.`);
-  return result;
-}
-
 /** `--events` in each of `--rounds`, the first fifth of them as warm-up; the paths take turns. Medians count. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const events = Number(options.events ?? 300_000);
@@ -67,7 +50,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     const bytes = await fillStream(join(directory, 'stream'), events);
     const task = (path: IngestTask['path'], profile = false): IngestTask => ({
       path,
-      stream: join(directory, 'stream'),
+      source: { directory: join(directory, 'stream') },
       store: join(directory, 'store'),
       events,
       warmup: Math.floor(events / 5),
@@ -75,7 +58,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     });
     const figures: Record<IngestTask['path'], IngestMeasure[]> = { ours: [], plain: [], read: [] };
     for (let round = 0; round < rounds; round++) {
-      for (const path of ['plain', 'ours', 'read'] as const) figures[path].push(await measure(task(path)));
+      for (const path of ['plain', 'ours', 'read'] as const) figures[path].push(await measureIngest(task(path)));
       if (process.stderr.isTTY) process.stderr.write(`\rround ${round + 1} of ${rounds}`);
     }
     if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
@@ -93,11 +76,8 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
       table.push([names[path], rate(path).toLocaleString('en'), cpu(path).toFixed(1), memory(path)]);
     console.log(`${events.toLocaleString('en')} events of ${Math.round(bytes)} bytes, median of ${rounds} rounds`);
     console.log(table.toString());
-    const profiled = await measure(task('ours', true));
-    const parts = partsOf(profiled);
-    const where = new Table({ head: ['where it goes (one more round, profiled)', 'CPU µs an event'] });
-    for (const [part, micros] of Object.entries(parts)) where.push([part, micros.toFixed(2)]);
-    console.log(where.toString());
+    const profiled = await measureIngest(task('ours', true));
+    const parts = printParts(profiled, reading, "the engine's threads: insert, verification, merges");
     const ratio = median(figures.ours.map((one, at) => one.eventsPerSecond / figures.plain[at]!.eventsPerSecond));
     return {
       name: 'ingest',
@@ -112,32 +92,9 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
       events_per_second: rate('ours'),
       events_per_second_plain: rate('plain'),
       resident_mib: memory('ours'),
-      parts: Object.fromEntries(Object.entries(parts).map(([part, micros]) => [part, round2(micros)])),
+      parts,
     };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-}
-
-/** Which files belong to which step. */
-const steps: readonly (readonly [string, RegExp])[] = [
-  ['read the log', /^(reader|format|segments|local.*)\.ts$/],
-  ['parse and check', /^(check.*|scan|escapes|short-texts|event|time|field)\.ts$/],
-  ['deduplicate', /^recent-ids\.ts$/],
-  ['build the block', /^(native|columns)\.ts$/],
-  ['ingestor', /^(ingestor|calls|writer|retry)\.ts$/],
-  ['garbage collection', /^\(garbage collector\)$/],
-];
-
-/** The main thread by step, and the rest of the process: the engine's threads and file writes. */
-function partsOf({ profile = {}, cpuMicros }: IngestMeasure): Record<string, number> {
-  const parts: Record<string, number> = Object.fromEntries(steps.map(([step]) => [step, 0]));
-  let main = 0;
-  for (const [file, micros] of Object.entries(profile)) {
-    const step = steps.find(([, pattern]) => pattern.test(file))?.[0] ?? 'Node and the rest of the main thread';
-    parts[step] = (parts[step] ?? 0) + micros;
-    main += micros;
-  }
-  parts["the engine's threads: insert, verification, merges"] = Math.max(0, cpuMicros - main);
-  return parts;
 }

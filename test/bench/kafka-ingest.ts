@@ -1,39 +1,30 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
 import { kafkaClient } from '../../services/stream/kafka.js';
 import { startBroker } from '../kafka/broker.js';
 import { makeTopics } from '../kafka/topics.js';
 import { median, round2 } from './figures.js';
+import { measureIngest, printParts } from './ingest/measure.js';
 import type { IngestMeasure } from './ingest/stopwatch.js';
+import type { IngestTask } from './ingest/worker.js';
 import { type EndpointProcess, startEndpoint } from './kafka/endpoint.js';
 import { fillTopic } from './kafka/fill.js';
-import type { KafkaIngestTask } from './kafka/worker.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
 export const description = 'Kafka to table, beside the plain path: kafkajs, JSON.parse, check, JSON text inserted.';
 
 const target = { ratio: 1.3, cpuMicros: 17 };
-type Path = KafkaIngestTask['path'];
-
-async function measure(task: KafkaIngestTask): Promise<IngestMeasure> {
-  const child = fork(fileURLToPath(new URL('./kafka/worker.ts', import.meta.url)), [JSON.stringify(task)], {
-    execArgv: ['--import', 'tsx'],
-  });
-  let result: IngestMeasure | undefined;
-  child.on('message', (message) => {
-    result = message as IngestMeasure;
-  });
-  const [code] = await once(child, 'exit');
-  if (result === undefined) throw new Error(`The process of the path ${task.path} ended with code ${code}.`);
-  if (result.stored !== task.events)
-    throw new Error(`${task.path}: ${result.stored} of ${task.events} events are there.`);
-  return result;
-}
+/** `http`: as ours, with the store over ClickHouse's HTTP protocol; the engine is in another process. */
+type Path = IngestTask['path'] | 'http';
+const reading = [
+  [
+    'kafkajs',
+    /^(connection|socket|decoder|encoder|batch|fetcher|runner|record|response|request|worker|v\d+|index|long|crc32C|.*Queue)\.js$/,
+  ],
+  ['our consumer', /^kafka.*\.ts$/],
+] as const;
 
 async function forgetGroups(brokers: string[]): Promise<void> {
   const admin = kafkaClient({ brokers, clientId: 'bench' }).admin();
@@ -60,14 +51,21 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
       const home = join(directory, `${path}-${round}`);
       // A group of an earlier round would go on at the end.
       await forgetGroups(broker.brokers);
-      const task = { path, brokers: broker.brokers, topicPrefix, directory: home, events, warmup: events / 5, profile };
+      const task: IngestTask = {
+        path: path === 'http' ? 'ours' : path,
+        source: { brokers: broker.brokers, topicPrefix },
+        store: home,
+        events,
+        warmup: events / 5,
+        profile,
+      };
       if (path !== 'http') {
-        const found = await measure(task);
+        const found = await measureIngest(task);
         rmSync(home, { recursive: true, force: true });
         return found;
       }
       endpoint = await startEndpoint(home);
-      const found = await measure({ ...task, connection: endpoint.connection });
+      const found = await measureIngest({ ...task, connection: endpoint.connection });
       serverCpu.push((await endpoint.stop()) / events);
       rmSync(home, { recursive: true, force: true });
       return found;
@@ -94,10 +92,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     );
     console.log(table.toString());
     const profiled = await one('ours', rounds, true);
-    const parts = partsOf(profiled);
-    const where = new Table({ head: ['where it goes (one more round, profiled)', 'CPU µs an event'] });
-    for (const [part, micros] of Object.entries(parts)) where.push([part, micros.toFixed(2)]);
-    console.log(where.toString());
+    const parts = printParts(profiled, reading, 'other threads: insert, verification, merges, decompression');
     const ratio = median(figures.ours.map((each, at) => each.eventsPerSecond / figures.plain[at]!.eventsPerSecond));
     return {
       name: 'kafka-ingest',
@@ -117,38 +112,11 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
       cpu_micros_plain: round2(cpu('plain')),
       cpu_micros_reading: round2(cpu('read')),
       resident_mib: memory('ours'),
-      parts: Object.fromEntries(Object.entries(parts).map(([part, micros]) => [part, round2(micros)])),
+      parts,
     };
   } finally {
     await endpoint?.stop();
     await broker.stop();
     rmSync(directory, { recursive: true, force: true });
   }
-}
-
-/** Which files belong to which step. */
-const steps: readonly (readonly [string, RegExp])[] = [
-  [
-    'kafkajs',
-    /^(connection|socket|decoder|encoder|batch|fetcher|runner|record|response|request|worker|v\d+|index|long|crc32C|.*Queue)\.js$/,
-  ],
-  ['our consumer', /^kafka.*\.ts$/],
-  ['parse and check', /^(check.*|scan|escapes|short-texts|event|time|field)\.ts$/],
-  ['deduplicate', /^recent-ids\.ts$/],
-  ['build the block', /^(native|columns)\.ts$/],
-  ['ingestor', /^(ingestor|calls|writer|retry)\.ts$/],
-  ['garbage collection', /^\(garbage collector\)$/],
-];
-
-/** The main thread by step, and the rest of the process: the engine's threads, decompression and file writes. */
-function partsOf({ profile = {}, cpuMicros }: IngestMeasure): Record<string, number> {
-  const parts: Record<string, number> = Object.fromEntries(steps.map(([step]) => [step, 0]));
-  let main = 0;
-  for (const [file, micros] of Object.entries(profile)) {
-    const step = steps.find(([, pattern]) => pattern.test(file))?.[0] ?? 'Node and the rest of the main thread';
-    parts[step] = (parts[step] ?? 0) + micros;
-    main += micros;
-  }
-  parts['other threads: insert, verification, merges, decompression'] = Math.max(0, cpuMicros - main);
-  return parts;
 }

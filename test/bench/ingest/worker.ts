@@ -1,8 +1,12 @@
 /**
- * One way from the local log into the engine, in a process of its own, because the engine's threads and memory stay.
- * `ours` is the ingestor as it runs; `plain` is what one writes first: read, JSON.parse, check, JSON text inserted, with
- * nothing looked at twice and nothing verified. Both have the same records, table, block size and overlap of insert and
- * reading.
+ * One way from a stream into the engine, in a process of its own, because the engine's threads and memory stay.
+ *
+ * - `ours`: the ingestor as it runs; with a `connection` the store is ClickHouse's HTTP protocol, its engine elsewhere.
+ * - `plain`: what one writes first: read, JSON.parse, check, JSON text inserted, nothing looked at twice and nothing
+ *   verified.
+ * - `read`: reading alone.
+ *
+ * All have the same records, table, block size and overlap of insert and reading.
  */
 import { rmSync } from 'node:fs';
 import { unlink, writeFile } from 'node:fs/promises';
@@ -12,48 +16,61 @@ import { Registry } from 'prom-client';
 import { checkCall } from '../../../schemas/check.js';
 import { defaultIngestorLimits, startIngestor } from '../../../services/ingestor/ingestor.js';
 import { openChdbStore } from '../../../services/store/chdb.js';
+import { openClickHouseStore } from '../../../services/store/clickhouse.js';
 import { insertSettings } from '../../../services/store/statements.js';
-import { type LocalStream, openLocalStream } from '../../../services/stream/local.js';
-import type { RecordBatch } from '../../../services/stream/stream.js';
+import type { Store } from '../../../services/store/store.js';
+import { rowsOf } from '../../contract/store.js';
 import type { Engine } from '../disk.js';
+import { kafkaSource } from './kafka-source.js';
+import { localSource } from './local-source.js';
+import type { Take } from './source.js';
 import { type IngestMeasure, Stopwatch } from './stopwatch.js';
 
 export interface IngestTask {
   readonly path: 'ours' | 'plain' | 'read';
-  readonly stream: string;
+  /** Directory of a local log, or a topic of Kafka. */
+  readonly source: { readonly directory: string } | { readonly brokers: string[]; readonly topicPrefix: string };
+  /** Directory of the engine in this process; emptied first. */
   readonly store: string;
+  /** Of an engine in another process. */
+  readonly connection?: { url: string; username: string; password: string; database: string };
   readonly events: number;
   /** Events of the beginning that are not measured. */
   readonly warmup: number;
   readonly profile: boolean;
 }
 
-function openStream(task: IngestTask): LocalStream {
-  // The group's position from an earlier round would make this one begin at the end.
-  rmSync(join(task.stream, 'calls', 'groups.json'), { force: true });
-  return openLocalStream({ directory: task.stream, durability: 'kernel' });
-}
+const task = JSON.parse(process.argv[2] as string) as IngestTask;
+const source =
+  'directory' in task.source
+    ? localSource(task.source.directory)
+    : kafkaSource(task.source.brokers, task.source.topicPrefix);
+const watch = new Stopwatch(task);
 
-async function openEngine(task: IngestTask): Promise<Engine> {
-  const store = (await openChdbStore({ directory: task.store, retentionDays: 36_500 })) as unknown as Engine;
+async function openStore(): Promise<Store> {
+  rmSync(task.store, { recursive: true, force: true });
+  const store =
+    task.connection === undefined
+      ? await openChdbStore({ directory: task.store, retentionDays: 36_500 })
+      : await openClickHouseStore({ ...task.connection, retentionDays: 36_500 });
   await store.migrate();
   return store;
 }
 
-async function countStored(store: Engine): Promise<number> {
-  const [row] = await store.select('SELECT toString(uniqExact(event_id)) AS events FROM calls');
+async function countStored(store: Store): Promise<number> {
+  const [row] = await rowsOf<{ events: number }>(store, 'SELECT uniqExact(event_id) AS events FROM calls');
   return Number(row?.events);
 }
 
-async function ours(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure> {
-  const stream = openStream(task);
-  const store = await openEngine(task);
+async function ours(): Promise<IngestMeasure> {
+  const stream = await source.open();
+  const store = await openStore();
   const faults: unknown[] = [];
   const onFault = (error: unknown): void => void faults.push(error);
   const ingestor = await startIngestor({ stream, store, metrics: new Registry(), onFault });
   for (let done = 0; done < task.events; ) {
-    await delay(5);
-    done = (await stream.committed('calls', 'ingestor')).get(0) ?? 0;
+    await delay(10);
+    done = (await ingestor.status()).rows;
     await watch.reached(done);
     if (faults.length > 0) throw faults[0];
   }
@@ -65,27 +82,6 @@ async function ours(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure> 
   return { ...measure, stored };
 }
 
-/** Gives every batch of the topic to `handle`, until all events were given. */
-async function readAll(task: IngestTask, handle: (batch: RecordBatch) => Promise<void> | void): Promise<void> {
-  const stream = openStream(task);
-  let finish: () => void = () => undefined;
-  const all = new Promise<void>((resolve) => {
-    finish = resolve;
-  });
-  const consumer = await stream.consume({
-    topic: 'calls',
-    assigned: async () => new Map(),
-    revoked: async () => undefined,
-    batch: async (batch) => {
-      await handle(batch);
-      if (batch.nextOffset >= task.events) finish();
-    },
-  });
-  await Promise.race([all, consumer.closed]);
-  await consumer.close();
-  await stream.close();
-}
-
 /** The same settings as ours, and times as producers write them. */
 const settings = Object.entries({
   ...insertSettings,
@@ -95,8 +91,8 @@ const settings = Object.entries({
   .map(([name, value]) => `${name} = ${value}`)
   .join(', ');
 
-async function plain(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure> {
-  const store = await openEngine(task);
+async function plain(): Promise<IngestMeasure> {
+  const store = (await openStore()) as unknown as Engine & Store;
   const path = join(task.store, 'plain.jsonl');
   let lines: string[] = [];
   let inserting: Promise<void> = Promise.resolve();
@@ -112,20 +108,18 @@ async function plain(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure>
     inserting = insert(lines.join('\n'), read);
     lines = [];
   };
-  await readAll(task, async ({ records, partition }) => {
-    for (const { value, headers, timestamp, offset } of records) {
-      const { tenant, producer_key } = headers as { tenant: string; producer_key: string };
-      // Given text, the check goes by JSON.parse.
-      const text = value.toString();
-      const checked = checkCall(text, { tenant, producer_key });
-      if (!checked.ok) throw new Error(checked.message);
-      lines.push(
-        `${text.slice(0, -1)},"tenant":"${tenant}","producer_key":"${producer_key}","recorded_at":${timestamp},"stream_partition":${partition},"stream_offset":${offset}}`,
-      );
-      read = offset + 1;
-      if (lines.length === defaultIngestorLimits.rows) await flush();
-    }
-  });
+  const take: Take = (value, tenant, producerKey, partition, timestamp, offset) => {
+    // Given text, the check goes by JSON.parse.
+    const text = value.toString();
+    const checked = checkCall(text, { tenant, producer_key: producerKey });
+    if (!checked.ok) throw new Error(checked.message);
+    lines.push(
+      `${text.slice(0, -1)},"tenant":"${tenant}","producer_key":"${producerKey}","recorded_at":${timestamp},"stream_partition":${partition},"stream_offset":${offset}}`,
+    );
+    read++;
+    return lines.length === defaultIngestorLimits.rows ? flush() : undefined;
+  };
+  await source.readAll(task.events, take, async () => undefined);
   await flush();
   await inserting;
   const measure = await watch.stop(0);
@@ -134,17 +128,19 @@ async function plain(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure>
   return { ...measure, stored };
 }
 
-/** Floor: reading alone. */
-async function readOnly(task: IngestTask, watch: Stopwatch): Promise<IngestMeasure> {
+async function readOnly(): Promise<IngestMeasure> {
   let read = 0;
-  await readAll(task, async ({ records }) => {
-    read += records.length;
-    await watch.reached(read);
-  });
+  await source.readAll(
+    task.events,
+    () => undefined,
+    async (done) => {
+      read = done;
+      await watch.reached(done);
+    },
+  );
   return watch.stop(read);
 }
 
-const task = JSON.parse(process.argv[2] as string) as IngestTask;
 const paths = { ours, plain, read: readOnly };
-const measure = await paths[task.path](task, new Stopwatch(task));
+const measure = await paths[task.path]();
 process.send?.(measure, () => process.exit(0));
