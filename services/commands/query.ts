@@ -42,8 +42,9 @@ export function addQuery(program: Command): void {
     .addHelpText(
       'after',
       `
-Tables and views: calls, tool_calls, calls_per_minute, dead. docs/query.md has
-questions to start from.
+Tables and views: calls, tool_calls, actors, tools, sessions, calls_per_minute,
+alert_states, throttles, deliveries_latest, queries, dead. docs/query.md says what
+they hold, docs/cookbook.md has questions to start from.
 
 Examples:
   mcp-auditd query "SELECT tool_name, count() AS calls FROM calls GROUP BY tool_name ORDER BY calls DESC"
