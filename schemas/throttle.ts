@@ -17,6 +17,14 @@ export type ScopeField = (typeof scopeNames)[ScopeName];
 /** In the order in which a bucket's key has them. */
 export const scopeFields = Object.values(scopeNames) as readonly ScopeField[];
 
+/** What asks a server to do something. Handshakes, listings, pings and notifications are never held back. */
+export const throttledMethods: ReadonlySet<string> = new Set([
+  'tools/call',
+  'resources/read',
+  'prompts/get',
+  'completion/complete',
+]);
+
 export const throttleStates = ['active', 'lifted'] as const;
 export type ThrottleState = (typeof throttleStates)[number];
 

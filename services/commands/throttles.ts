@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import { AuditdError } from '../../schemas/errors.js';
 import type { ThrottleByHand } from '../../schemas/response.js';
 import type { ScopeField, ScopeName } from '../../schemas/throttle.js';
-import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
+import { addCommonOptions, type CommonOptions, type Loaded, loadConfiguration } from './context.js';
 import { respond } from './respond.js';
+import type { WouldHold } from './throttle-dry-run.js';
 
 interface Row {
   readonly signal_id: string;
@@ -14,6 +15,7 @@ interface Row {
   readonly tenant: string;
   readonly scope: Readonly<Record<string, string>>;
   readonly each: readonly string[];
+  readonly except: readonly string[];
   readonly block: boolean;
   readonly interval_micros: string;
   readonly burst: number;
@@ -45,13 +47,14 @@ interface AddOptions extends CommonOptions {
 }
 
 const columns =
-  'signal_id, revision, state, origin, tenant, scope, each, block, toString(interval_micros) AS interval_micros, burst, delay_ms, dry_run, reason, author, rule_ids, expires_at, holds';
+  'signal_id, revision, state, origin, tenant, scope, each, except, block, toString(interval_micros) AS interval_micros, burst, delay_ms, dry_run, reason, author, rule_ids, expires_at, holds';
 
 export function addThrottles(program: Command): void {
   const throttles = program.command('throttles').description('see who is held back, add and lift throttles by hand');
   addCommonOptions(throttles.command('list'))
     .description('what holds now')
     .option('--all', 'also what was lifted or has run out')
+    .option('--dry-run', 'dry runs only, with whom each would have held back since it was issued (at most a day)')
     .option('--json', 'one JSON object a line')
     .action(list);
   addCommonOptions(throttles.command('show'))
@@ -99,12 +102,13 @@ Examples:
     .action(override);
 }
 
-async function list(options: CommonOptions & { all?: boolean; json?: boolean }): Promise<void> {
+async function list(options: CommonOptions & { all?: boolean; dryRun?: boolean; json?: boolean }): Promise<void> {
   const loaded = await loadConfiguration(options);
   const { askObjects } = await import('./ask.js');
   const rows = await askObjects<Row>(loaded, {
-    sql: `SELECT ${columns} FROM throttles ${options.all === true ? '' : 'WHERE holds'} ORDER BY expires_at LIMIT 10000`,
+    sql: `SELECT ${columns} FROM throttles WHERE ${options.all === true ? 'true' : 'holds'} ${options.dryRun === true ? 'AND dry_run' : ''} ORDER BY expires_at LIMIT 10000`,
   });
+  if (options.dryRun === true) return listDryRuns(loaded, rows, options.json === true);
   if (options.json === true) {
     for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`);
     return;
@@ -123,6 +127,28 @@ async function list(options: CommonOptions & { all?: boolean; json?: boolean }):
     row.reason,
   ]);
   process.stdout.write(`${renderTable(['signal', 'who', 'how', 'state', 'by', 'reason'], shown)}\n`);
+}
+
+async function listDryRuns(loaded: Loaded, rows: readonly Row[], asJson: boolean): Promise<void> {
+  const { wouldHold } = await import('./throttle-dry-run.js');
+  const found: { row: Row; would: WouldHold }[] = [];
+  for (const row of rows) found.push({ row, would: await wouldHold(loaded, row) });
+  if (asJson) {
+    for (const { row, would } of found) process.stdout.write(`${JSON.stringify({ ...row, would_hold: would })}\n`);
+    return;
+  }
+  if (found.length === 0) {
+    process.stdout.write('There are no dry runs.\n');
+    return;
+  }
+  const { renderTable } = await import('./terminal.js');
+  const shown = found.map(({ row, would }) => [row.signal_id.slice(0, 8), who(row), how(row), told(would)]);
+  process.stdout.write(`${renderTable(['signal', 'who', 'how', 'it would have held back'], shown)}\n`);
+}
+
+function told({ since, calls, held_calls, held_actors, is_cut }: WouldHold): string {
+  const of = `of the ${is_cut ? 'first ' : ''}${calls} calls since ${since.slice(0, 19)}`;
+  return `${held_calls} calls of ${held_actors} ${held_actors === 1 ? 'actor' : 'actors'}, ${of}`;
 }
 
 function who({ scope, each }: Row): string {
@@ -173,7 +199,12 @@ async function show(signal: string, options: CommonOptions & { json?: boolean })
   }
   const { renderTable, shown } = await import('./terminal.js');
   const last = rows.at(-1)!;
-  process.stdout.write(`${id}  ${shown(who(last))}\n${shown(last.reason)}\n\n`);
+  process.stdout.write(`${id}  ${shown(who(last))}\n${shown(last.reason)}\n`);
+  if (last.dry_run) {
+    const { wouldHold } = await import('./throttle-dry-run.js');
+    process.stdout.write(`It would have held back ${told(await wouldHold(await loadConfiguration(options), last))}.\n`);
+  }
+  process.stdout.write('\n');
   const changes = rows.map((row) => [row.revision, row.state, how(row), row.expires_at.slice(0, 19), row.author]);
   process.stdout.write(`${renderTable(['revision', 'state', 'how', 'until', 'by'], changes)}\n`);
 }

@@ -2,6 +2,7 @@
 
 import { resolveDataDirectory } from '../../schemas/data-directory.js';
 import type { ScopedCall } from '../../schemas/scope-index.js';
+import { throttledMethods } from '../../schemas/throttle.js';
 import { nowMicros } from './clock.js';
 import type { RecorderOptions } from './options.js';
 import { ThrottleSource, type ThrottleSourceOptions } from './throttle-source.js';
@@ -29,14 +30,6 @@ export interface EnforcementCounters {
   readonly wouldHaveHeld: number;
   readonly refusedSignals: Readonly<Record<SignalRefusal, number>>;
 }
-
-/** What asks a server to do something. Handshakes, listings, pings and notifications are never held back. */
-const throttledMethods: ReadonlySet<string> = new Set([
-  'tools/call',
-  'resources/read',
-  'prompts/get',
-  'completion/complete',
-]);
 
 export class Enforcement {
   readonly answer: 'error' | 'result';

@@ -3,7 +3,7 @@ import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { audit } from '../../services/emitter/audit.js';
-import { type Running, Sandbox } from './run.js';
+import { event, type Running, Sandbox } from './run.js';
 
 const sandbox = new Sandbox();
 let daemon: Running;
@@ -31,6 +31,30 @@ test('add holds a caller back, list and show tell of it, lift ends it', async ()
   await holding(0);
   const shown = await sandbox.run(['throttles', 'show', id]);
   expect(shown.stdout).toMatch(/1 +active[^\n]*\n +2 +lifted/);
+});
+
+test('a dry run tells whom it would have held back', async () => {
+  expect((await sandbox.run(['throttles', 'list', '--dry-run'])).stdout).toBe('There are no dry runs.\n');
+  await sandbox.run(['throttles', 'add', '--each', 'actor', '--rate', '1/h', '--burst', '2', '--dry-run']);
+  await holding(1);
+  const occurred_at = (): string => new Date().toISOString();
+  const calls = ['loop', 'loop', 'loop', 'loop', 'calm', 'calm'].map((actor_id) =>
+    event({ actor_id, occurred_at: occurred_at() }),
+  );
+  const refused = event({ actor_id: 'loop', outcome: 'throttled', occurred_at: occurred_at() });
+  const listing = event({ actor_id: 'loop', method: 'tools/list', occurred_at: occurred_at() });
+  await sandbox.send(daemon.url, [...calls, refused, listing]);
+  await sandbox.until(daemon.url, "SELECT count() FROM calls WHERE actor_id IN ('loop', 'calm')", '8');
+  const listed = await sandbox.run(['throttles', 'list', '--dry-run']);
+  expect(listed.stdout).toMatch(
+    /each actor +1\/h \(2 at once\) \(dry run\) +2 calls of 1 actor, of the 6 calls since \S+/,
+  );
+  const { stdout } = await sandbox.run(['throttles', 'list', '--dry-run', '--json']);
+  const { signal_id: id, would_hold } = JSON.parse(stdout) as { signal_id: string; would_hold: object };
+  expect(would_hold).toMatchObject({ calls: 6, held_calls: 2, held_actors: 1, is_cut: false });
+  expect((await sandbox.run(['throttles', 'show', id])).stdout).toContain('It would have held back 2 calls of 1 actor');
+  await sandbox.run(['throttles', 'lift', id]);
+  await holding(0);
 });
 
 test('a rotated key: what holds is signed anew, emitters follow, and after the grace the old key counts no more', async () => {
