@@ -17,7 +17,7 @@
 import type { Alert } from '../../schemas/alert.js';
 import { Episodes } from './episodes.js';
 import { type EngineRecord, EventReader } from './event-reader.js';
-import type { KnownValue } from './field-values.js';
+import { batchLength, FetchAhead } from './fetch-ahead.js';
 import { GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
@@ -68,11 +68,6 @@ const minuteMicros = 60e6;
 /** Records between two looks at some groups of one rule, to weigh them and to drop what is over; and how many those are. */
 const recordsPerSweep = 32;
 const sweptAtOnce = 32;
-/** Records that are read before the first of them is taken. */
-const batch = 16;
-/** Rules whose groups are fetched ahead: each of them looks at a tenth of the events at least. */
-const mostBusy = 8;
-const busyShare = 0.1;
 /** Sweeps between two looks at the total of bytes. */
 const sweepsPerCheck = 16;
 
@@ -102,13 +97,9 @@ export class Engine {
   private readonly alertsOfMinute = new Map<string, number>();
   private readonly limitAlerts = new Map<string, Episodes>();
   private swept = 0;
-  /** Of each record of the batch: whether it is an event, and what was fetched for it. */
-  private readonly readable: boolean[] = new Array(batch).fill(false);
-  private readonly values: (KnownValue | undefined)[] = new Array(batch).fill(undefined);
-  private readonly states: unknown[] = new Array(batch).fill(undefined);
-  private fetched = 0;
-  /** By the field that names their groups, the rules that most events are for. */
-  private busy: readonly (readonly [slot: number, runs: readonly RuleRun[]])[] = [];
+  /** Of each record of the batch: whether it is an event. */
+  private readonly readable: boolean[] = new Array(batchLength).fill(false);
+  private readonly ahead: FetchAhead;
   /** The stream's time. */
   clock = Number.NEGATIVE_INFINITY;
 
@@ -145,8 +136,9 @@ export class Engine {
       roles.map(({ expression }, role) => ({ rule: index, role, expression })),
     );
     this.matcher = new Matcher(wanted, this.rules.length, slots, ruleSet.calendars);
-    this.readers = Array.from({ length: batch }, () => new EventReader(slots.fields, this.matcher.fieldValues));
+    this.readers = Array.from({ length: batchLength }, () => new EventReader(slots.fields, this.matcher.fieldValues));
     this.reader = this.readers[0] as EventReader;
+    this.ahead = new FetchAhead(this.readers);
   }
 
   /**
@@ -155,36 +147,13 @@ export class Engine {
    */
   takeAll(records: readonly EngineRecord[]): void {
     const { readers } = this;
-    for (let from = 0; from < records.length; from += batch) {
-      const count = Math.min(batch, records.length - from);
+    for (let from = 0; from < records.length; from += batchLength) {
+      const count = Math.min(batchLength, records.length - from);
       for (let at = 0; at < count; at++)
         this.readable[at] = (readers[at] as EventReader).read(records[from + at] as EngineRecord);
-      this.fetch(count);
+      this.ahead.ids(this.ids, count, this.readable, (tenant) => this.ownerOf(tenant));
+      this.ahead.groups(count, this.readable);
       for (let at = 0; at < count; at++) this.takeRead(records[from + at] as EngineRecord, at);
-    }
-  }
-
-  /** One level of memory after the other, each for the whole batch. Changes nothing. */
-  private fetch(count: number): void {
-    const { readers, readable, ids, values, states } = this;
-    for (let at = 0; at < count; at++) {
-      const reader = readers[at] as EventReader;
-      if (readable[at] && reader.hasId) ids.fetch(reader.idWords, this.ownerOf(reader.tenant));
-    }
-    for (const [slot, runs] of this.busy) {
-      for (let at = 0; at < count; at++)
-        values[at] = readable[at] ? (readers[at] as EventReader).fetch(slot) : undefined;
-      for (let at = 0; at < count; at++) this.fetched ^= values[at]?.group?.size ?? 0;
-      for (const run of runs) {
-        for (let at = 0; at < count; at++) {
-          const group = values[at]?.group;
-          states[at] = group === undefined ? undefined : run.fetchState(group);
-        }
-        for (let at = 0; at < count; at++) {
-          const state = states[at];
-          if (state !== undefined) this.fetched += run.fetchEvents(state);
-        }
-      }
     }
   }
 
@@ -318,18 +287,7 @@ export class Engine {
     }
     if (this.counts.records % (recordsPerSweep * sweepsPerCheck) !== 0) return;
     this.holdBytes();
-    this.findBusy();
-  }
-
-  private findBusy(): void {
-    const bySlot = new Map<number, RuleRun[]>();
-    const least = this.counts.records * busyShare;
-    const busy = this.rules.filter(({ counts, groupSlot }) => counts.matched > least && groupSlot !== undefined);
-    for (const run of busy.slice(0, mostBusy)) {
-      const slot = run.groupSlot as number;
-      bySlot.set(slot, [...(bySlot.get(slot) ?? []), run]);
-    }
-    this.busy = [...bySlot];
+    this.ahead.choose(this.rules, this.counts.records);
   }
 
   /** Bytes of state, roughly. */

@@ -2,8 +2,10 @@ import { describe, expect, test } from 'vitest';
 import type { Alert } from '../../schemas/alert.js';
 import { parseTimeMicros } from '../../schemas/time.js';
 import { Engine } from '../../services/detector/engine.js';
-import { replay, UnrecordedEvents } from '../../services/detector/replay.js';
+import { handLimits, replay, UnrecordedEvents } from '../../services/detector/replay.js';
+import { seededRandom } from '../traffic.js';
 import { event, minute, newId, rulesOf, second, start } from './rules.js';
+import { traffic, trafficRules } from './traffic.js';
 
 /** State, seconds after the start, and group. */
 const short = (alerts: readonly Alert[]): string[] =>
@@ -225,6 +227,29 @@ describe('limits', () => {
       engine.take({ ...event(0), value: Buffer.from(text) });
     expect(engine.counts).toMatchObject({ records: 6, unreadable: 6 });
   });
+});
+
+test('records that are taken together raise what they raise one by one', () => {
+  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
+  console.log(`seed ${seed}`);
+  const random = seededRandom(seed);
+  const records = traffic(random, 5_000, start / 1000).map(({ record: { value }, recordedMs }, offset) => ({
+    // Now and then one that cannot be read.
+    value: random() < 0.01 ? Buffer.from('{"half') : value,
+    partition: 0,
+    offset,
+    recordedAtMicros: recordedMs * 1000,
+  }));
+  const rules = rulesOf(trafficRules);
+  const together: Alert[] = [];
+  const engine = new Engine(rules, (alert) => together.push(alert), handLimits);
+  for (let from = 0; from < records.length; ) {
+    const count = Math.floor(random() * 70);
+    engine.takeAll(records.slice(from, from + count));
+    from += count;
+  }
+  expect(together).toEqual(replay(rules, records));
+  expect(together.length).toBeGreaterThan(20);
 });
 
 test('events that no stream recorded are recorded when they occurred, and never before the event ahead of them', () => {
