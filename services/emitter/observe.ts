@@ -42,7 +42,8 @@ export class ObservedConnection {
   readonly #observer: Observer;
   readonly #options: ConnectionOptions;
   readonly #actors: Actors;
-  readonly #fallbackSessionId = randomUUID();
+  /** '' where there is no session at all. */
+  readonly #fallbackSessionId: string;
   readonly #pending = new PendingCalls();
   #client = nameless;
   #protocolVersion = '';
@@ -56,9 +57,11 @@ export class ObservedConnection {
   constructor(observer: Observer, options: ConnectionOptions) {
     this.#observer = observer;
     this.#options = options;
-    this.#actors = new Actors(options.actor, options.transport === 'stdio');
+    const { sessionless } = options;
+    this.#fallbackSessionId = sessionless === undefined ? randomUUID() : '';
+    this.#actors = sessionless?.actors ?? new Actors(options.actor, options.transport === 'stdio');
     this.#server = options.server;
-    this.#fields = new PartyFields(observer.recorder);
+    this.#fields = sessionless?.fields ?? new PartyFields(observer.recorder);
   }
 
   /**
@@ -205,7 +208,8 @@ export class ObservedConnection {
     const clientId = clientIdOf(context.authInfo);
     const scoped = this.#scoped;
     scoped.actor_id = actor.id;
-    scoped.session_id = sessionId;
+    // Calls without a session have none in common.
+    scoped.session_id = sessionId || randomUUID();
     scoped.client_id = clientId;
     scoped.server_name = this.#server.name;
     scoped.tool_name = parts.toolName;

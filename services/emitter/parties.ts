@@ -1,4 +1,4 @@
-import type { Actor, ActorSource } from './actor.js';
+import type { Actor, ActorSource, Actors } from './actor.js';
 import type { CommonFields, Recorder } from './recorder.js';
 
 /** A name and a version that a client or a server gave itself. */
@@ -14,6 +14,8 @@ export interface ConnectionOptions {
   readonly actor?: ActorSource | undefined;
   /** Name and version the server gave itself, where they are known before an initialize. */
   readonly server: Implementation;
+  /** Where each request is a connection of its own and none has a session: what they have in common. */
+  readonly sessionless?: { readonly fields: PartyFields; readonly actors: Actors };
 }
 
 /** Who calls whom over what: what the events of a connection have in common. */
@@ -70,12 +72,16 @@ function areSame(a: Parties, b: Parties): boolean {
   return (
     isSameActor(a.actor, b.actor) &&
     a.clientId === b.clientId &&
-    a.client === b.client &&
-    a.server === b.server &&
+    isSameImplementation(a.client, b.client) &&
+    isSameImplementation(a.server, b.server) &&
     a.sessionId === b.sessionId &&
     a.protocolVersion === b.protocolVersion &&
     a.transport === b.transport
   );
+}
+
+function isSameImplementation(a: Implementation, b: Implementation): boolean {
+  return a === b || (a.name === b.name && a.version === b.version);
 }
 
 function isSameActor(a: Actor | undefined, b: Actor | undefined): boolean {

@@ -1,7 +1,7 @@
 import type { ClientRequest } from 'node:http';
 import type { ActorSource } from '../actor.js';
 import type { Observer } from '../observer.js';
-import type { Implementation } from '../parties.js';
+import type { ConnectionOptions, Implementation } from '../parties.js';
 import type { Authenticator } from './auth.js';
 import type { WaitingBytes } from './body.js';
 import type { OriginRules } from './origin.js';
@@ -24,6 +24,8 @@ export interface ProxyContext {
   readonly waiting: WaitingBytes;
   readonly upstream: Upstream;
   readonly actor: ActorSource | undefined;
+  /** What requests without a session have in common. */
+  readonly sessionless: ConnectionOptions['sessionless'];
   readonly authenticator: Authenticator | undefined;
   readonly rules: OriginRules;
   /** Lower-case names of headers that stay behind. */

@@ -228,8 +228,14 @@ export class Conversation implements MessageContext {
   }
 
   #newConnection(transport: 'http' | 'sse'): ObservedConnection {
-    const { observer, actor, server } = this.#context;
-    return new ObservedConnection(observer, { transport, actor, server });
+    const { observer, actor, server, sessionless } = this.#context;
+    const hasSession = transport === 'sse' || this.#key !== '';
+    return new ObservedConnection(observer, {
+      transport,
+      actor,
+      server,
+      ...(hasSession || sessionless === undefined ? {} : { sessionless }),
+    });
   }
 
   #learnServer(): void {

@@ -9,6 +9,8 @@ export interface OriginRules {
   /** Origins that browsers may send, as `https://app.example`. `*`: any. */
   readonly origins: ReadonlySet<string>;
   readonly allowsLoopbackOrigins: boolean;
+  /** The Host that was let in last: nearly every request has the same. */
+  lastHost: string | undefined;
 }
 
 /** The rules of a listening address: on loopback its own names only; elsewhere any name, and no page unless it is named. */
@@ -23,15 +25,17 @@ export function originRules(
     hosts: isLocal || named.length > 0 ? new Set(named) : undefined,
     origins: new Set(allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/$/, ''))),
     allowsLoopbackOrigins: isLocal,
+    lastHost: undefined,
   };
 }
 
 /** Why a request with these headers is refused, or undefined. */
 export function originRefusal(rules: OriginRules, host: string | undefined, origin: string | undefined) {
-  if (rules.hosts !== undefined) {
+  if (rules.hosts !== undefined && (host === undefined || host !== rules.lastHost)) {
     const name = hostnameOf(host ?? '');
     if (!isLoopback(name) && !rules.hosts.has(name))
       return `The Host "${printable(host ?? '')}" is none of this proxy's names (DNS rebinding protection; --allow-host adds one).`;
+    rules.lastHost = host;
   }
   if (origin === undefined || rules.origins.has('*') || rules.origins.has(origin.toLowerCase())) return undefined;
   if (rules.allowsLoopbackOrigins && isLoopback(hostnameOf(origin.replace(/^https?:\/\//i, '')))) return undefined;

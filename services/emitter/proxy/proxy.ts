@@ -13,9 +13,10 @@
 import { createServer, Agent as HttpAgent, request as httpRequest, type Server } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import type { ActorSource } from '../actor.js';
+import { type ActorSource, Actors } from '../actor.js';
 import { openEnforcement, type ThrottleOptions } from '../enforcement.js';
 import { Observer, type ObserverCounters } from '../observer.js';
+import { PartyFields } from '../parties.js';
 import { Recorder, type RecorderOptions } from '../recorder.js';
 import { type Authenticator, type Caller, credentialHeaders } from './auth.js';
 import { WaitingBytes } from './body.js';
@@ -84,12 +85,15 @@ export async function openProxy(options: ProxyOptions): Promise<RunningProxy> {
   const observer = new Observer(recorder, recorderOptions.failClosed === true, enforcement);
   const sessions = new Sessions();
   const passesCredentials = authenticator === undefined || options.passCredentials === true;
+  const actor: ActorSource | undefined =
+    authenticator === undefined ? options.actor : ({ authInfo }) => (authInfo as Caller | undefined)?.actor;
   const context: ProxyContext = {
     observer,
     sessions,
     waiting: new WaitingBytes(),
     upstream,
-    actor: authenticator === undefined ? options.actor : ({ authInfo }) => (authInfo as Caller | undefined)?.actor,
+    actor,
+    sessionless: { fields: new PartyFields(recorder), actors: new Actors(actor, false) },
     authenticator,
     rules: originRules(host, options.allowedHosts ?? [], options.allowedOrigins ?? []),
     withoutHeaders: passesCredentials ? new Set() : credentialHeaders,

@@ -85,7 +85,9 @@ function passStream({ context, conversation, response }: Reply, answer: Incoming
   });
   stream.start();
   // A first event that comes with the head leaves in one packet with it.
-  setImmediate(() => response.flushHeaders());
+  setImmediate(() => {
+    if (!stream.hasBegun) response.flushHeaders();
+  });
   return stream;
 }
 

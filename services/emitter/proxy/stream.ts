@@ -38,12 +38,18 @@ export class EventStream {
   #chunk: Buffer | undefined;
   #chunkStart = 0;
   #injected: string[] = [];
+  #hasBegun = false;
   #hasEnded = false;
   #isFirstChunk = true;
 
   constructor(options: EventStreamOptions) {
     this.#options = options;
     this.#reader = new EventReader((event, end) => this.#event(event, end));
+  }
+
+  /** Whether bytes of it have gone on, and the head with them. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
   }
 
   /** Whether its events have ids: what it has not told yet can come on another stream. */
@@ -117,6 +123,7 @@ export class EventStream {
   #write(bytes: Buffer): void {
     const { from, to } = this.#options;
     if (bytes.length === 0 || to.destroyed) return;
+    this.#hasBegun = true;
     if (!to.write(bytes)) from.pause();
   }
 
