@@ -1,7 +1,11 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import type { UnsignedSignal } from '../../schemas/throttle.js';
+import { describe, expect, it, test } from 'vitest';
+import { longestSignalBytes, parseSignal, type UnsignedSignal } from '../../schemas/throttle.js';
 import { formatTimeMicros, parseTimeMicros } from '../../schemas/time.js';
+import { Enforcement } from '../../services/emitter/enforcement.js';
 import { Throttles } from '../../services/emitter/throttles.js';
 import { makeSignal, makeSigner } from '../throttler/signals.js';
 
@@ -17,6 +21,91 @@ function holding(...signals: Partial<UnsignedSignal>[]): Throttles {
 }
 
 const alice = { actor_id: 'alice', tool_name: 'echo', session_id: 's', server_name: 'e' };
+
+describe('a hostile signal', () => {
+  const day = 24 * 3_600 * second;
+  const stranger = makeSigner();
+  const good = () => signer.sign(makeSignal(start, { block: true }));
+  test.each([
+    ['of a key that is not pinned', stranger.sign(makeSignal(start, { block: true })), 'unknown_key'],
+    [
+      'under a pinned key’s name, signed by another',
+      { ...stranger.sign(makeSignal(start)), key_id: signer.keyId },
+      'forged',
+    ],
+    ['with another caller than was signed', { ...good(), scope: { actor_id: 'bob' } }, 'forged'],
+    ['with a later end than was signed', { ...good(), expires_at: formatTimeMicros(start + day) }, 'forged'],
+    ['with a signature that is none', { ...good(), signature: '!' }, 'forged'],
+    ['that has run out', signer.sign(makeSignal(start - day, { expires_at: formatTimeMicros(start - 1) })), 'expired'],
+    ['that ends at no time', signer.sign(makeSignal(start, { expires_at: 'never' })), 'expired'],
+    ['from ten minutes ahead', signer.sign(makeSignal(start + 600 * second)), 'too_far_ahead'],
+    [
+      'that holds for two days',
+      signer.sign(makeSignal(start, { expires_at: formatTimeMicros(start + 2 * day) })),
+      'too_long',
+    ],
+  ] as const)('%s is refused and counted, and holds nobody back', (_name, signal, refusal) => {
+    const throttles = holding();
+    expect(throttles.take(signal, start)).toBe(refusal);
+    expect(throttles.refusals[refusal]).toBe(1);
+    expect(throttles.size).toBe(0);
+    expect(throttles.decide(alice, start).kind).toBe('pass');
+    // And it hides no true one, whatever revision it claims.
+    expect(throttles.take({ ...signal, revision: 99 } as never, start)).not.toBeUndefined();
+    expect(throttles.take(good(), start)).toBeUndefined();
+    expect(throttles.decide(alice, start).kind).toBe('refuse');
+  });
+
+  it('that is told again after its lift holds nobody back, and a burst is not had twice', () => {
+    const first = signer.sign(makeSignal(start));
+    const throttles = holding();
+    throttles.take(first, start);
+    for (let call = 0; call < 3; call++) expect(throttles.decide(alice, start).kind).toBe('pass');
+    throttles.take(first, start);
+    expect(throttles.decide(alice, start).kind).toBe('refuse');
+    throttles.take(signer.sign(makeSignal(start, { revision: 2, state: 'lifted' })), start);
+    expect(throttles.take(first, start)).toBeUndefined();
+    expect(throttles.decide(alice, start).kind).toBe('pass');
+  });
+
+  it('of a flood is refused beyond what an emitter holds, and those it holds go on', { timeout: 30_000 }, () => {
+    const throttles = holding({ block: true });
+    // The same signature under many names costs a check each, and none is kept.
+    const forged = signer.sign(makeSignal(start, { scope: { actor_id: 'x' } }));
+    for (let at = 0; at < 5_000; at++) throttles.take({ ...forged, signal_id: String(at) }, start);
+    expect(throttles.refusals.forged).toBe(5_000);
+    expect(throttles.size).toBe(1);
+    expect(throttles.decide(alice, start).kind).toBe('refuse');
+  });
+
+  it('as large as a gateway sends none is no signal, and an event that never ends is cut off', async () => {
+    expect(
+      parseSignal(Buffer.from(JSON.stringify({ ...good(), reason: 'x'.repeat(longestSignalBytes) }))),
+    ).toBeUndefined();
+    let cut = 0;
+    const server = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const timer = setInterval(() => response.write(`data: ${'x'.repeat(64 * 1024)}`), 1);
+      response.once('close', () => {
+        clearInterval(timer);
+        cut += 1;
+      });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    const publicKeys = String(signer.publicKey.export({ type: 'spki', format: 'pem' }));
+    const enforcement = new Enforcement(
+      {},
+      { data: '/nowhere', url: `http://127.0.0.1:${port}`, key: 'k', publicKeys },
+    );
+    // It is cut off, and asks again.
+    await expect.poll(() => cut, { timeout: 10_000 }).toBeGreaterThan(1);
+    expect(enforcement.counters).toMatchObject({ connected: false, signals: 0 });
+    enforcement.close();
+    server.closeAllConnections();
+    server.close();
+  });
+});
 
 describe('a rate', () => {
   it('lets a burst through, then one call an interval, and says when to come back', () => {
