@@ -39,6 +39,8 @@ export interface Opened {
   record(events: readonly Partial<ProducedEvent>[]): Promise<void>;
   /** Opens the page of `path` in a session that began with a fresh link. */
   signIn(path?: string): Promise<void>;
+  /** A call of the filesystem's server. */
+  aCall(): Promise<{ event_id: string; session_id: string }>;
   close(): Promise<void>;
 }
 
@@ -70,7 +72,7 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
   const page = await context.newPage();
   page.on('console', (message) => {
     // What the test asks for and is refused is told by the browser itself.
-    if (['warning', 'error'].includes(message.type()) && !message.text().includes('status of 401'))
+    if (['warning', 'error'].includes(message.type()) && !/status of 40[13]/.test(message.text()))
       complaints.push(message.text());
   });
   page.on('pageerror', (error) => complaints.push(error.message));
@@ -113,6 +115,12 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
       });
       if (!answer.ok) throw new Error(await answer.text());
       while ((await stored()) < before + events.length) await delay(50);
+    },
+    async aCall() {
+      const answer = await fetch(`${app.url}/api/v1/calls?filter=tool%3Dread_text_file`, {
+        headers: { authorization: `Bearer ${keys.read}` },
+      });
+      return ((await answer.json()) as { calls: { event_id: string; session_id: string }[] }).calls[0]!;
     },
     async close() {
       await browser.close();

@@ -3,17 +3,33 @@ import '@fontsource-variable/geist';
 import '@fontsource-variable/geist-mono';
 import './style.css';
 import { QueryClientProvider } from '@tanstack/react-query';
-import { StrictMode, Suspense, useEffect, useRef, useState } from 'react';
+import { lazy, StrictMode, Suspense, useEffect, useRef, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Link, Redirect, Route, Switch, useLocation } from 'wouter';
 import type { AlertList, SessionAnswer } from '../api/contract.js';
 import { Problem, post, queries, send, useAnswer } from './ask.js';
 import { Alerts } from './views/alerts.js';
+import { Call } from './views/call.js';
+import { Actors, Explore } from './views/explore.js';
+import { Health } from './views/health.js';
 import { Now } from './views/now.js';
+import { Rules } from './views/rules.js';
+import { Sessions } from './views/sessions.js';
+import { Tools } from './views/tools.js';
+
+/** The editor is as large as all the rest. */
+const Sql = lazy(async () => ({ default: (await import('./views/sql.js')).Sql }));
 
 const views = [
   ['now', 'Now', 'n'],
+  ['explore', 'Explore', 'e'],
+  ['actors', 'Actors', 'c'],
+  ['tools', 'Tools', 't'],
+  ['sessions', 'Sessions', 's'],
   ['alerts', 'Alerts', 'a'],
+  ['rules', 'Rules', 'r'],
+  ['sql', 'SQL', 'q'],
+  ['health', 'Health', 'h'],
 ] as const;
 
 function App() {
@@ -135,6 +151,14 @@ function Frame({ me }: { me: SessionAnswer }) {
         <Suspense fallback={null}>
           <Switch>
             <Route path="/now" component={Now} />
+            <Route path="/explore" component={Explore} />
+            <Route path="/calls/:id">{({ id }) => <Call id={id} key={id} />}</Route>
+            <Route path="/actors/:id?">{({ id }) => <Actors id={id} key={id} />}</Route>
+            <Route path="/tools/:server?/:tool?">{({ server, tool }) => <Tools server={server} tool={tool} />}</Route>
+            <Route path="/sessions/:id?">{({ id }) => <Sessions id={id} key={id} />}</Route>
+            <Route path="/rules/:id?">{({ id }) => <Rules id={id} key={id} />}</Route>
+            <Route path="/sql" component={Sql} />
+            <Route path="/health" component={Health} />
             <Route path="/alerts/:id?">{({ id }) => <Alerts id={id} />}</Route>
             <Route>
               <Redirect to="/now" replace />

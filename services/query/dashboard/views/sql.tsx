@@ -1,0 +1,316 @@
+import { autocompletion, closeBrackets, completionKeymap } from '@codemirror/autocomplete';
+import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
+import { StandardSQL, sql } from '@codemirror/lang-sql';
+import { HighlightStyle, syntaxHighlighting } from '@codemirror/language';
+import { EditorState } from '@codemirror/state';
+import { EditorView, keymap, lineNumbers } from '@codemirror/view';
+import { tags } from '@lezer/highlight';
+import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import type { SqlAnswer, SqlSchema } from '../../api/contract.js';
+import { useAddress } from '../address.js';
+import { post, send, useAnswer } from '../ask.js';
+import { Chart } from '../chart.js';
+import { Head, Panel, Trouble } from '../parts.js';
+import { compact, number, plain } from '../text.js';
+
+const questions: readonly (readonly [string, string])[] = [
+  [
+    'What did each actor do in the last day',
+    "SELECT actor_id, tool_name, count() AS calls, countIf(outcome != 'success') AS failed\nFROM calls\nWHERE occurred_at > now() - INTERVAL 1 DAY AND method = 'tools/call'\nGROUP BY actor_id, tool_name\nORDER BY calls DESC\nLIMIT 100",
+  ],
+  [
+    'Calls a minute',
+    'SELECT minute, sum(calls) AS calls\nFROM calls_per_minute\nWHERE minute > now() - INTERVAL 6 HOUR\nGROUP BY minute\nORDER BY minute',
+  ],
+  [
+    'Which errors, and how often',
+    "SELECT server_name, tool_name, error_message, count() AS calls\nFROM calls\nWHERE outcome = 'tool_error' AND occurred_at > now() - INTERVAL 7 DAY\nGROUP BY ALL\nORDER BY calls DESC\nLIMIT 50",
+  ],
+  [
+    'Who saw secrets',
+    'SELECT occurred_at, actor_id, tool_name, redactions\nFROM calls\nWHERE notEmpty(redactions)\nORDER BY occurred_at DESC\nLIMIT 100',
+  ],
+];
+const shelf = 'saved queries';
+
+function saved(): Record<string, string> {
+  try {
+    return JSON.parse(localStorage.getItem(shelf) ?? '{}') as Record<string, string>;
+  } catch {
+    return {};
+  }
+}
+
+const colors = HighlightStyle.define([
+  { tag: tags.keyword, color: 'var(--accent)', fontWeight: '600' },
+  { tag: [tags.string, tags.special(tags.string)], color: 'var(--good)' },
+  { tag: [tags.number, tags.bool, tags.null], color: 'var(--violet)' },
+  { tag: tags.comment, color: 'var(--soft)', fontStyle: 'italic' },
+  { tag: [tags.typeName, tags.function(tags.variableName)], color: 'var(--blue)' },
+]);
+const look = EditorView.theme({
+  '&': { backgroundColor: 'transparent', color: 'var(--ink)' },
+  '.cm-content': { fontFamily: 'var(--mono)', caretColor: 'var(--accent)', padding: '10px 0' },
+  '.cm-gutters': { backgroundColor: 'transparent', color: 'var(--soft)', border: 'none' },
+  '.cm-cursor': { borderLeftColor: 'var(--accent)' },
+  '&.cm-focused .cm-selectionBackground, .cm-selectionBackground, ::selection': {
+    backgroundColor: 'var(--accent-wash) !important',
+  },
+  '.cm-tooltip': { backgroundColor: 'var(--card)', border: '1px solid var(--line)', borderRadius: '8px' },
+  '.cm-tooltip-autocomplete ul li[aria-selected]': { backgroundColor: 'var(--accent)', color: 'var(--paper)' },
+});
+
+/** SQL over everything that is on record. */
+export function Sql() {
+  const address = useAddress();
+  const schema = useAnswer<SqlSchema>('/sql/schema');
+  const text = useRef(address.get('q') ?? questions[0]![1]);
+  const [answer, setAnswer] = useState<SqlAnswer>();
+  const [error, setError] = useState<unknown>(null);
+  const [running, setRunning] = useState<AbortController>();
+  const [shelved, setShelved] = useState(saved);
+  const [name, setName] = useState('');
+  const editor = useRef<EditorView>(null);
+  const { set } = address;
+  const run = useCallback(() => {
+    const stop = new AbortController();
+    setRunning(stop);
+    setError(null);
+    set({ q: text.current }, true);
+    post<SqlAnswer>('/sql', { sql: text.current, limit: 1000 }, stop.signal)
+      .then(setAnswer, (told) => (stop.signal.aborted ? undefined : setError(told)))
+      .finally(() => setRunning(undefined));
+  }, [set]);
+  const open = (query: string): void => {
+    editor.current?.dispatch({ changes: { from: 0, to: editor.current.state.doc.length, insert: query } });
+    editor.current?.focus();
+  };
+  const download = async (): Promise<void> => {
+    try {
+      const blob = await (await send('POST', '/sql/csv', { sql: text.current })).blob();
+      const link = document.createElement('a');
+      link.href = URL.createObjectURL(blob);
+      link.download = 'answer.csv';
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (told) {
+      setError(told);
+    }
+  };
+  return (
+    <>
+      <Head title="SQL" sub="Read-only, in ClickHouse's dialect. Each question is itself put on record." />
+      <div className="columns">
+        <div className="stack">
+          <Editor text={text} run={run} schema={schema.data} editor={editor} />
+          <div className="actions">
+            <button type="button" className="button primary" disabled={running !== undefined} onClick={run}>
+              Run <kbd>Ctrl ⏎</kbd>
+            </button>
+            {running !== undefined && (
+              <button type="button" className="button" onClick={() => running.abort()}>
+                Stop
+              </button>
+            )}
+            <button type="button" className="button" onClick={() => void download()}>
+              CSV of all rows
+            </button>
+            <form
+              className="actions"
+              onSubmit={(event) => {
+                event.preventDefault();
+                if (name.trim() === '') return;
+                const next = { ...shelved, [name.trim()]: text.current };
+                localStorage.setItem(shelf, JSON.stringify(next));
+                setShelved(next);
+                setName('');
+              }}
+            >
+              <input
+                type="text"
+                aria-label="Name to save the query under"
+                placeholder="save as"
+                value={name}
+                maxLength={80}
+                onChange={(event) => setName(event.target.value)}
+              />
+              <button type="submit" className="button">
+                Save
+              </button>
+            </form>
+          </div>
+          <Trouble error={error} />
+          {answer !== undefined && <Answer answer={answer} />}
+        </div>
+        <div className="stack">
+          {Object.keys(shelved).length > 0 && (
+            <Panel title="Saved in this browser">
+              {Object.entries(shelved).map(([each, query]) => (
+                <p key={each}>
+                  <button type="button" className="button quiet" onClick={() => open(query)}>
+                    {plain(each, 80)}
+                  </button>
+                  <button
+                    type="button"
+                    className="button quiet"
+                    aria-label={`Forget ${each}`}
+                    onClick={() => {
+                      const { [each]: _, ...rest } = shelved;
+                      localStorage.setItem(shelf, JSON.stringify(rest));
+                      setShelved(rest);
+                    }}
+                  >
+                    ×
+                  </button>
+                </p>
+              ))}
+            </Panel>
+          )}
+          <Panel title="Questions">
+            {questions.map(([title, query]) => (
+              <p key={title}>
+                <button type="button" className="button quiet" onClick={() => open(query)}>
+                  {title}
+                </button>
+              </p>
+            ))}
+          </Panel>
+          <Panel title="Tables">
+            {schema.data?.tables.map((table) => (
+              <details key={table.name}>
+                <summary className="mono">{table.name}</summary>
+                <p className="dim mono">{table.columns.join(', ')}</p>
+              </details>
+            ))}
+          </Panel>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Editor({
+  text,
+  run,
+  schema,
+  editor,
+}: {
+  text: React.RefObject<string>;
+  run: () => void;
+  schema: SqlSchema | undefined;
+  editor: React.RefObject<EditorView | null>;
+}) {
+  const holder = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (holder.current === null) return;
+    const nonce = document.querySelector<HTMLMetaElement>('meta[property="csp-nonce"]')?.content ?? '';
+    const tables = Object.fromEntries((schema?.tables ?? []).map(({ name, columns }) => [name, [...columns]]));
+    const functions = (schema?.functions ?? []).map((label) => ({ label, type: 'function', apply: `${label}(` }));
+    const language = sql({ dialect: StandardSQL, schema: tables, upperCaseKeywords: true });
+    const view = new EditorView({
+      parent: holder.current,
+      state: EditorState.create({
+        doc: text.current,
+        extensions: [
+          EditorView.cspNonce.of(nonce),
+          keymap.of([
+            {
+              key: 'Mod-Enter',
+              run: () => {
+                run();
+                return true;
+              },
+            },
+            ...completionKeymap,
+            ...historyKeymap,
+            ...defaultKeymap,
+          ]),
+          history(),
+          lineNumbers(),
+          closeBrackets(),
+          language,
+          language.language.data.of({ autocomplete: functionsOf(functions) }),
+          autocompletion(),
+          syntaxHighlighting(colors),
+          look,
+          EditorView.lineWrapping,
+          EditorView.contentAttributes.of({ 'aria-label': 'SQL', 'data-search': '' }),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) text.current = update.state.doc.toString();
+          }),
+        ],
+      }),
+    });
+    editor.current = view;
+    return () => view.destroy();
+  }, [schema, run, text, editor]);
+  return <div className="editor" ref={holder} />;
+}
+
+function functionsOf(options: readonly { label: string; type: string; apply: string }[]) {
+  return (context: { matchBefore(pattern: RegExp): { from: number; to: number } | null; explicit: boolean }) => {
+    const word = context.matchBefore(/\w+/);
+    return word === null || (word.to - word.from < 2 && !context.explicit) ? null : { from: word.from, options };
+  };
+}
+
+const numeric = /^(Nullable\()?(U?Int|Float|Decimal)/;
+const temporal = /^(Nullable\()?Date/;
+
+function Answer({ answer }: { answer: SqlAnswer }) {
+  const { columns, rows, more, elapsed_ms } = answer;
+  const chart = useMemo(() => {
+    const time = columns.findIndex(({ type }) => temporal.test(type));
+    const values = columns.flatMap(({ type }, index) => (numeric.test(type) ? [index] : []));
+    if (time < 0 || values.length === 0 || rows.length < 2) return undefined;
+    const sorted = [...rows].sort((a, b) => Date.parse(String(a[time])) - Date.parse(String(b[time])));
+    const times = sorted.map((row) => Date.parse(String(row[time])) / 1000);
+    if (times.some((at, index) => Number.isNaN(at) || at === times[index - 1])) return undefined;
+    return {
+      times,
+      lines: values.slice(0, 8).map((index, color) => ({
+        name: columns[index]!.name,
+        values: sorted.map((row) => Number(row[index])),
+        color,
+      })),
+    };
+  }, [columns, rows]);
+  return (
+    <Panel
+      title={`${number(rows.length)}${more ? ' rows, and there are more' : rows.length === 1 ? ' row' : ' rows'} in ${elapsed_ms} ms`}
+    >
+      {chart !== undefined && (
+        <Chart label="The answer over time" times={chart.times} lines={chart.lines} height={200} format={compact} />
+      )}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reached by the keyboard. */}
+      <section className="scroll" aria-label="Rows" tabIndex={0} style={{ maxHeight: '60vh', overflow: 'auto' }}>
+        <table className="table mono">
+          <thead>
+            <tr>
+              {columns.map(({ name, type }, index) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: two columns may have one name.
+                <th key={`${index} ${name}`} title={plain(type)} className={numeric.test(type) ? 'n' : ''}>
+                  {plain(name, 60)}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row, at) => (
+              // biome-ignore lint/suspicious/noArrayIndexKey: rows of an answer have no name.
+              <tr key={at}>
+                {row.map((value, index) => (
+                  <td key={columns[index]?.name} className={numeric.test(columns[index]?.type ?? '') ? 'n' : ''}>
+                    <bdi>
+                      {value === null ? '∅' : plain(typeof value === 'string' ? value : JSON.stringify(value), 300)}
+                    </bdi>
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </section>
+    </Panel>
+  );
+}
