@@ -12,6 +12,7 @@ import type { Scalar } from './modifiers.js';
 import type { Rule, RuleSet } from './rule.js';
 import { checkShape } from './shape.js';
 import { isSigma, SigmaFiles } from './sigma.js';
+import { atOnce } from './turns.js';
 import { child, type Entry, type Located, type Place, type Problem, placeOf, plain, readYaml } from './yaml.js';
 
 /** Rules of all files: at 20 KiB each with its tests and its place in the matcher, 200 MiB. */
@@ -227,7 +228,12 @@ class Compilation {
     return { file, located };
   }
 
-  finish(): Compiled {
+  /** So many rules that reading more files changes nothing. */
+  get full(): boolean {
+    return this.rules.size > mostRules;
+  }
+
+  *finish(): Generator<void, Compiled> {
     this.macros.compileAll();
     const rules: Rule[] = [];
     let tests = 0;
@@ -245,14 +251,16 @@ class Compilation {
       rules.push(rule);
       return true;
     };
-    const everything = (): void => {
+    const everything = function* (this: Compilation): Generator<void> {
       for (const [id, rule] of this.rules) {
+        yield;
         const { file, located } = this.withTuning(id, rule);
         if (!take(file, located, compileRule(located, this.around(file, false)))) return;
       }
       const sigma = new SigmaFiles((file) => this.around(file, true));
       for (const { file, located } of this.sigma) sigma.add(file, located);
       for (const { file, located, rule } of sigma.rules()) {
+        yield;
         const earlier = this.seen.get(`rule ${rule.id}`);
         if (earlier !== undefined) {
           const { line } = earlier.entry.keyPlace;
@@ -270,7 +278,7 @@ class Compilation {
         if (!take(file, located, tuned)) return;
       }
     };
-    everything();
+    yield* everything.call(this);
     const ids = new Set([...this.seen.keys()].filter((name) => name.startsWith('rule ')).map((name) => name.slice(5)));
     for (const [id, changes] of this.tuned) {
       if (ids.has(id)) continue;
@@ -334,7 +342,17 @@ const entriesOf = (located: Located | undefined): readonly Entry[] => (located?.
 
 /** Compiles files, later layers over earlier ones. Never throws for what stands in them. */
 export function compileRules(files: readonly RuleFile[]): Compiled {
+  return atOnce(compilingRules(files));
+}
+
+/** The same in steps: a file that is read, a rule that is compiled. */
+export function* compilingRules(files: readonly RuleFile[]): Generator<void, Compiled> {
   const compilation = new Compilation();
-  for (const file of [...files].sort((left, right) => left.layer - right.layer)) compilation.read(file);
-  return compilation.finish();
+  for (const file of [...files].sort((left, right) => left.layer - right.layer)) {
+    // With more rules than are taken the rest is not even parsed; `finish` says where the limit is.
+    if (compilation.full) break;
+    compilation.read(file);
+    yield;
+  }
+  return yield* compilation.finish();
 }

@@ -246,7 +246,7 @@ class RunningDetector implements Detector {
 
   private async assigned(partitions: readonly number[]): Promise<ReadonlyMap<number, number>> {
     const { signal } = this.stopping;
-    this.readRules();
+    await this.readRules();
     const first = this.state.offsets.size === 0;
     const { state, drained } = await untilDone(
       () =>
@@ -272,9 +272,9 @@ class RunningDetector implements Detector {
   }
 
   /** Reads rule files that changed. True when other rules are to be in force. */
-  private readRules(): boolean {
+  private async readRules(): Promise<boolean> {
     const before = this.directory.problems;
-    const changed = this.directory.changed();
+    const changed = await this.directory.changedInTurns(this.around.pause);
     if (changed !== undefined) {
       this.rules = changed.set;
       this.metrics.reloads.inc({ result: 'taken' });
@@ -299,7 +299,7 @@ class RunningDetector implements Detector {
     if (this.state.offsets.size === 0) return idleMs;
     if (now >= this.nextReloadMs) {
       this.nextReloadMs = now + this.times.reloadMs;
-      if (this.readRules()) {
+      if (await this.readRules()) {
         const engine = await withRules(this.around, this.state, this.rules);
         this.state = { ...this.state, engine };
         this.options.report?.('rules are in force', { rules: engine.status().length });

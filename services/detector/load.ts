@@ -2,7 +2,8 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Compiled, compileRules, type RuleFile } from './compile.js';
+import { type Compiled, compilingRules, type RuleFile } from './compile.js';
+import { atOnce } from './turns.js';
 import { longestFileBytes, type Problem } from './yaml.js';
 
 /** 10,000 rules with tests of 1.5 KiB each; the parser takes about a second for each MiB. */
@@ -104,10 +105,15 @@ export interface RuleSources {
 }
 
 /** Reads and compiles rules. Everything that is wrong is in `problems`; nothing is thrown for it. */
-export function loadRules({ pack, paths }: RuleSources): Compiled {
+export function loadRules(sources: RuleSources): Compiled {
+  return atOnce(loadingRules(sources));
+}
+
+/** The same in steps, so that thousands of rules hold up nothing else. */
+export function* loadingRules({ pack, paths }: RuleSources): Generator<void, Compiled> {
   const files = new Files();
   if (pack) files.add(packDirectory(), 0);
   for (const path of paths) files.add(path, 1);
-  const compiled = compileRules(files.full ? [] : files.found);
+  const compiled = yield* compilingRules(files.full ? [] : files.found);
   return { ...compiled, problems: [...files.problems, ...compiled.problems] };
 }

@@ -4,8 +4,9 @@
  */
 import { type Dirent, existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { loadRules, packDirectory, type RuleSources } from './load.js';
+import { loadingRules, packDirectory, type RuleSources } from './load.js';
 import type { RuleSet } from './rule.js';
+import { atOnce, inTurns } from './turns.js';
 import type { Problem } from './yaml.js';
 
 const deepest = 16;
@@ -29,13 +30,22 @@ export class RuleDirectory {
    * are no rules of before: then those that are right are taken.
    */
   changed(): LoadedRules | undefined {
+    return atOnce(this.looking());
+  }
+
+  /** The same in turns with the rest of the process. */
+  async changedInTurns(pause: () => Promise<void>): Promise<LoadedRules | undefined> {
+    return await inTurns(this.looking(), pause);
+  }
+
+  private *looking(): Generator<void, LoadedRules | undefined> {
     const signature = this.look();
     if (signature === this.signature) return undefined;
     const first = this.signature === '';
     this.signature = signature;
     const { pack, paths } = this.sources;
     // A directory of one's own may be made later.
-    const { set, problems, warnings } = loadRules({ pack, paths: paths.filter((path) => existsSync(path)) });
+    const { set, problems, warnings } = yield* loadingRules({ pack, paths: paths.filter((path) => existsSync(path)) });
     this.problems = problems;
     return problems.length === 0 || first ? { set, warnings } : undefined;
   }
