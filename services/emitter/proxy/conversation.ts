@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { isObject, type JsonObject, type MessageContext, messageKind } from '../messages.js';
+import { isObject, type JsonObject, type MessageContext, messageKind, textOf } from '../messages.js';
 import { ObservedConnection } from '../observe.js';
 import type { CallEnd } from '../recorder.js';
 import type { Verdict } from '../refusal.js';
@@ -34,6 +34,7 @@ export class Conversation implements MessageContext {
   #session: Session | undefined;
   #calls: JsonObject[] = [];
   #isSettled = false;
+  #endsSession = false;
   #hasLeft = false;
 
   constructor(context: ProxyContext, request: IncomingMessage) {
@@ -114,8 +115,8 @@ export class Conversation implements MessageContext {
         return;
       this.#session = sessions.add(this.#key, this.connection, this.caller?.actor.id, Date.now());
     } else if (this.#key.startsWith('id:') && (statusCode === 404 || (method === 'DELETE' && isTaken))) {
-      this.giveUp(endOfStatus(statusCode, '', ''));
-      sessions.end(this.#key);
+      // Once what this answer says is on record.
+      this.#endsSession = true;
     }
   }
 
@@ -168,16 +169,14 @@ export class Conversation implements MessageContext {
       verdict = connection.invalid('server_to_client', reason, this);
     }
     this.#learnServer();
-    const told = isObject(message) && isObject(message.error) ? String(message.error.message ?? '') : '';
+    const told = isObject(message) && isObject(message.error) ? textOf(message.error.message) : '';
     this.#over(statusCode, told, 'application/json');
-    connection.commit();
     return verdict;
   }
 
   /** The answer is over that has no message in it. */
   answered(statusCode: number, type: string): void {
     this.#over(statusCode, '', type);
-    this.#connection?.commit();
   }
 
   /** The stream is over that was this answer. */
@@ -188,19 +187,18 @@ export class Conversation implements MessageContext {
       session.streams -= 1;
       session.usedMs = Date.now();
       if (session.signal === this) {
-        this.#isSettled = true;
-        this.#context.sessions.end(this.#key);
+        this.#endsSession = true;
+        this.#settle();
         return;
       }
     }
     // What this stream has not told can come on another one.
-    if (session !== undefined && isResumable) this.#isSettled = true;
+    if (session !== undefined && isResumable) this.#settle();
     else if (this.#hasLeft) this.giveUp({ outcome: 'cancelled' });
     else {
       const errorMessage = isWhole ? 'the stream ended without an answer' : 'the stream broke off';
       this.giveUp({ outcome: 'no_response', errorMessage });
     }
-    this.#connection?.commit();
   }
 
   /** The client hung up. */
@@ -212,19 +210,22 @@ export class Conversation implements MessageContext {
 
   /** Ends the calls that have no answer. */
   giveUp(end: CallEnd): void {
-    if (this.#isSettled) return;
-    this.#isSettled = true;
-    const connection = this.#connection;
-    if (connection === undefined) return;
-    for (const call of this.#calls) connection.giveUp(call, end);
-    if (this.#session === undefined) connection.closed();
-    else connection.commit();
+    if (!this.#isSettled) for (const call of this.#calls) this.#connection?.giveUp(call, end);
+    this.#settle();
   }
 
   /** 202: the answer comes on a stream of the session. */
   #over(statusCode: number, told: string, type: string): void {
-    if (statusCode === 202 && this.#session !== undefined) this.#isSettled = true;
+    if (statusCode === 202 && this.#session !== undefined) this.#settle();
     else this.giveUp(endOfStatus(statusCode, told, type));
+  }
+
+  /** Nothing more is said here. What the server asked, and nobody will answer, ends with the session, or with this. */
+  #settle(): void {
+    this.#isSettled = true;
+    if (this.#endsSession) this.#context.sessions.end(this.#key);
+    if (this.#session === undefined || this.#session.isEnded) this.#connection?.closed();
+    else this.#connection?.commit();
   }
 
   #newConnection(transport: 'http' | 'sse'): ObservedConnection {

@@ -5,6 +5,8 @@ export interface Session {
   readonly connection: ObservedConnection;
   /** Whose it is, where callers are authenticated: nobody else may use it. */
   readonly actorId: string | undefined;
+  /** Exchanges that are still under way then end what they began themselves. */
+  isEnded: boolean;
   usedMs: number;
   /** Streams that are open now: such a session is not idle. */
   streams: number;
@@ -41,7 +43,7 @@ export class Sessions {
         this.end(oldest);
         break;
       }
-    const session: Session = { connection, actorId, usedMs: nowMs, streams: 0 };
+    const session: Session = { connection, actorId, isEnded: false, usedMs: nowMs, streams: 0 };
     this.#sessions.set(key, session);
     return session;
   }
@@ -49,7 +51,9 @@ export class Sessions {
   end(key: string): void {
     const session = this.#sessions.get(key);
     this.#sessions.delete(key);
-    session?.connection.closed();
+    if (session === undefined) return;
+    session.isEnded = true;
+    session.connection.closed();
   }
 
   endIdle(nowMs: number): void {
