@@ -92,8 +92,8 @@ function run(command: string, args: readonly string[], place: string): void {
   }
 }
 
-/** Commands that this test's own set-up, or CI around it, has already run. */
-const runElsewhere = /^(npm (run|ci|test)\b|npx mcp-auditd up\s*$|docker compose\b)/;
+/** Commands that this test's own set-up, CI around it, or test/e2e/proxy.test.ts runs. */
+const runElsewhere = /^(npm (run|ci|test)\b|mcp-auditd proxy\b|npx mcp-auditd up\s*$|docker compose\b)/;
 
 /** Keys at the top of a file of rules, ours or Sigma's; other YAML is configuration. */
 const ruleFile = /^(lists|macros|calendars|tune|detection):|^rules:\n +- /m;
