@@ -1,15 +1,23 @@
 /** Digests: what they say, asked of the real engine, how they look, and when they are due. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Registry } from 'prom-client';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { notifierSection } from '../../schemas/notification.js';
 import { type DigestSchedule, scheduleDigests } from '../../services/notifier/digest.js';
 import { digestView } from '../../services/notifier/digest-view.js';
+import { startNotifier } from '../../services/notifier/notifier.js';
 import { mailBody } from '../../services/notifier/render/mail.js';
 import { slackBlocks } from '../../services/notifier/render/slack-blocks.js';
 import type { View } from '../../services/notifier/render/view.js';
 import type { Store } from '../../services/store/store.js';
+import { openLocalStream } from '../../services/stream/local.js';
 import { timeText } from './alerts.js';
 import { hostileTexts } from './hostile.js';
+import { MailServer } from './mail-server.js';
 import { delivery } from './messages.js';
+import { SlackStandIn } from './slack-standin.js';
 import { History } from './stored.js';
 
 const minuteMs = 60_000;
@@ -269,4 +277,64 @@ describe('when it is due', () => {
     schedule!.catchUp(['other'], Date.parse('2026-11-24T14:00:00Z'));
     expect(due).toHaveLength(1);
   });
+});
+
+describe('through a whole notifier', () => {
+  beforeEach(() => void vi.useRealTimers());
+
+  test('a digest that was due at eight is posted and mailed at five past, and once, whatever is started anew', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'digest-'));
+    const slack = await SlackStandIn.start({ channels: ['C0123456789'] });
+    const mail = await MailServer.start();
+    const stream = openLocalStream({ directory, durability: 'kernel' });
+    const wrong: unknown[] = [];
+    const start = (atMs: number) => {
+      const offset = atMs - Date.now();
+      return startNotifier({
+        stream,
+        store: async () => store,
+        section: notifierSection.parse({
+          channels: {
+            team: { type: 'slack', token_variable: 'TOKEN', channel: 'C0123456789', api_url: slack.apiUrl },
+            post: {
+              type: 'email',
+              url: `smtp://127.0.0.1:${mail.port}`,
+              tls: 'when_offered',
+              from: 'a@example.com',
+              to: ['b@example.com'],
+            },
+          },
+          digests: { daily: { cron: '0 8 * * *', zone: 'UTC', channels: ['team', 'post'], tenant: 'default' } },
+        }),
+        secrets: { directory, environment: { TOKEN: slack.options.token } },
+        metrics: new Registry(),
+        shared: false,
+        clock: () => Date.now() + offset,
+        onFault: (error) => wrong.push(error),
+      });
+    };
+    try {
+      // A channel has no digests of before it was there.
+      const before = await start(dueMs - 5 * minuteMs);
+      await expect.poll(async () => (await stream.partitions('deliveries'))[0]?.endOffset).toBe(2);
+      await before.close();
+      expect(slack.of()).toHaveLength(0);
+      const first = await start(dueMs + 5 * minuteMs);
+      await slack.until(1);
+      await expect.poll(() => mail.mails.length, { timeout: 20_000 }).toBe(1);
+      await first.close();
+      const sentence = '9 calls (+125 % on the time before) of 2 actors on 1 server, 22.2 % failed';
+      expect(JSON.stringify(slack.of()[0]?.blocks)).toContain('9 calls');
+      expect(mail.mails[0]?.mail.text).toContain(sentence);
+      const second = await start(dueMs + 6 * minuteMs);
+      await expect.poll(() => second.status().channels.length).toBe(2);
+      await second.close();
+      expect([slack.of().length, mail.mails.length, wrong]).toEqual([1, 1, []]);
+    } finally {
+      await stream.close();
+      await slack.stop();
+      await mail.stop();
+      rmSync(directory, { recursive: true, force: true });
+    }
+  }, 60_000);
 });
