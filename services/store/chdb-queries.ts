@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
@@ -15,10 +16,12 @@ import { tenantFilters } from './tenant.js';
  */
 
 /**
- * Each running query keeps one of libuv's four threads busy while the engine computes; two leave the others to inserts
- * and files. Those that wait cost a closure each.
+ * Users' queries take at most half of the cores, so that recording keeps the other half: each runs in one thread, and so
+ * many run at once (two already left a third of the recording rate on two cores, `npm run bench -- query-isolation`).
+ * Each keeps one of libuv's four threads busy too; two are left to inserts and files. Those that wait cost a closure.
  */
-const maxRunning = 2;
+const maxRunning = Math.max(1, Math.min(2, Math.floor(availableParallelism() / 2)));
+const threadsPerQuery = 1;
 const maxWaiting = 32;
 
 /** A result that cannot be streamed is held whole, so it has this limit even where resultBytes allows more: 64 MiB. */
@@ -233,6 +236,7 @@ function settingsOf(limits: QueryLimits, { settings: others = {}, tenant }: Quer
     `max_result_rows = ${limits.resultRows}`,
     `max_result_bytes = ${limits.resultBytes}`,
     "result_overflow_mode = 'throw'",
+    `max_threads = ${threadsPerQuery}`,
     // Last: nothing can be set after it.
     'readonly = 1',
   ];
