@@ -41,6 +41,8 @@ export interface Opened {
   signIn(path?: string): Promise<void>;
   /** A call of the filesystem's server. */
   aCall(): Promise<{ event_id: string; session_id: string }>;
+  /** Id of the newest alert. */
+  anAlert(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -63,7 +65,10 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
   const keys = { read: readSecretFile(keyFilePath(data, 'read')), emit: readSecretFile(keyFilePath(data, 'emit')) };
   const newLink = async () => (await dashboardLink({ url: app.url, key: keys.read }, data, true)).url;
   const stored = async (): Promise<number> => {
-    const answer = await fetch(`${app.url}/api/v1/summary`, { headers: { authorization: `Bearer ${keys.read}` } });
+    const from = new Date(Date.now() - 86_400_000).toISOString();
+    const answer = await fetch(`${app.url}/api/v1/summary?from=${from}`, {
+      headers: { authorization: `Bearer ${keys.read}` },
+    });
     return ((await answer.json()) as { calls: number }).calls;
   };
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
@@ -114,13 +119,24 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
         body: lines.join('\n'),
       });
       if (!answer.ok) throw new Error(await answer.text());
-      while ((await stored()) < before + events.length) await delay(50);
+      const giveUpAt = Date.now() + 20_000;
+      while ((await stored()) < before + events.length) {
+        if (Date.now() > giveUpAt) throw new Error('the events were not stored within 20 s');
+        await delay(50);
+      }
     },
     async aCall() {
       const answer = await fetch(`${app.url}/api/v1/calls?filter=tool%3Dread_text_file`, {
         headers: { authorization: `Bearer ${keys.read}` },
       });
       return ((await answer.json()) as { calls: { event_id: string; session_id: string }[] }).calls[0]!;
+    },
+    async anAlert() {
+      const answer = await fetch(`${app.url}/api/v1/alerts?limit=200`, {
+        headers: { authorization: `Bearer ${keys.read}` },
+      });
+      const { alerts } = (await answer.json()) as { alerts: { alert_id: string; title: string }[] };
+      return (alerts.find(({ title }) => title.startsWith('Very many calls')) ?? alerts[0])!.alert_id;
     },
     async close() {
       await browser.close();

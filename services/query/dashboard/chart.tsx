@@ -12,7 +12,7 @@ export interface Line {
   readonly kind?: 'line' | 'area' | 'bars' | 'dashed';
 }
 
-const colorNames = ['--accent', '--blue', '--good', '--violet', '--bad', '--warn', '--soft', '--ink', '--line'];
+const colorNames = ['--accent', '--blue', '--good', '--violet', '--bad', '--teal', '--soft', '--ink', '--line'];
 
 function resolved(element: HTMLElement, name: string): string {
   // A custom property holds light-dark(); a real one is computed.
@@ -32,6 +32,7 @@ export function Chart({
   format = (value) => String(value),
   onRange,
   stacked = false,
+  whole = false,
 }: {
   /** What it shows, for who does not see it. */
   label: string;
@@ -42,6 +43,8 @@ export function Chart({
   format?: (value: number) => string;
   onRange?: (fromMs: number, toMs: number) => void;
   stacked?: boolean;
+  /** The values are counts: the axis has whole numbers. */
+  whole?: boolean;
 }) {
   const holder = useRef<HTMLDivElement>(null);
   const theme = useTheme();
@@ -81,6 +84,7 @@ export function Chart({
           ticks: { stroke: grid, width: 1, size: 4 },
           font: '11px "Geist Variable", sans-serif',
           space: 70,
+          values: (_, marks, __, ___, step) => marks.map((mark) => timeText(mark, step)),
         },
         {
           stroke: ink,
@@ -88,6 +92,7 @@ export function Chart({
           ticks: { show: false },
           font: '11px "Geist Variable", sans-serif',
           size: 52,
+          ...(whole ? { incrs: wholeSteps } : {}),
           values: (_, marks) => marks.map((mark) => format(mark)),
         },
       ],
@@ -109,7 +114,7 @@ export function Chart({
       observer.disconnect();
       plot.destroy();
     };
-  }, [times, lines, height, format, onRange, stacked, theme]);
+  }, [times, lines, height, format, onRange, stacked, whole, theme]);
   return (
     <figure className="panel" style={{ margin: 0 }}>
       <div className="chart" ref={holder} role="img" aria-label={label} style={{ minHeight: height }} />
@@ -125,6 +130,18 @@ export function Chart({
       )}
     </figure>
   );
+}
+
+const wholeSteps = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((each) => each * 10 ** power)).flat();
+
+/** A mark of the axis of times: a day where marks are days apart, else the time of it. */
+function timeText(seconds: number, step: number): string {
+  const date = new Date(seconds * 1000);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  if (step >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0 && step >= 3_600))
+    return `${two(date.getDate())}.${two(date.getMonth() + 1)}.`;
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}`;
+  return step < 60 ? `${time}:${two(date.getSeconds())}` : time;
 }
 
 /** Each line upon those after it, so that the first one drawn is the highest and all stay to be seen. */

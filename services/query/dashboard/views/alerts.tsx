@@ -154,6 +154,7 @@ function OneAlert({ id }: { id: string }) {
               lines={lines}
               height={210}
               format={compact}
+              whole
             />
           </Panel>
           <Panel

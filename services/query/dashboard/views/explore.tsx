@@ -131,6 +131,7 @@ export function OverTime({ address, range, by }: { address: Address; range: Call
         lines={lines}
         height={200}
         format={compact}
+        whole
         onRange={choose}
         stacked={by !== undefined}
       />

@@ -78,6 +78,7 @@ export function Now() {
               lines={lines}
               height={170}
               format={compact}
+              whole
             />
           </Panel>
           <Panel title="Live" aside={<LiveState live={live} />}>

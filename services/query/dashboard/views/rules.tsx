@@ -220,6 +220,7 @@ function BacktestPanel({ id }: { id: string }) {
             lines={chart.lines}
             height={140}
             format={compact}
+            whole
           />
           {result.noisiest.map((each) => (
             <p key={JSON.stringify(each.group)} className="dim">
