@@ -5,8 +5,9 @@
  * What always holds: alerts are appended before a checkpoint that lies behind them is written. After a kill the records
  * since the last checkpoint are taken again and raise the same alerts again, with the same ids and revisions.
  *
- * One detector reads all partitions; a second one of the group stands by, or takes partitions over. Groups that span
- * partitions are then counted apart, and groups of a partition that moves begin anew from stored history.
+ * One detector reads all partitions, and the others of its group stand by (`oneOwner`): calls are spread by actor, and a
+ * rule that groups by server, tool or tenant counts across partitions. A detector that takes over has a disk of its own;
+ * it goes on from the group's committed offsets, and its rules learn from stored history what they would know.
  */
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -200,6 +201,7 @@ class RunningDetector implements Detector {
     const consumer = await this.options.stream.consume({
       topic,
       group,
+      oneOwner: true,
       assigned: (partitions) => this.exclusively(() => this.assigned(partitions)),
       revoked: (partitions) => this.exclusively(() => this.revoked(partitions)),
       batch: (batch) => {

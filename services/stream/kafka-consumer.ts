@@ -1,6 +1,7 @@
 import kafkajs, { type Admin, type Kafka, type Consumer as KafkaJsConsumer, type KafkaMessage } from 'kafkajs';
 import { AuditdError } from '../../schemas/errors.js';
 import { kafkaError } from './kafka-errors.js';
+import { oneOwnerAssigner } from './kafka-one-owner.js';
 import { KafkaRecordDecoder } from './kafka-record.js';
 import type { Consumer, ConsumerOptions, RecordBatch, StreamRecord } from './stream.js';
 
@@ -62,6 +63,8 @@ interface Lane {
 export class KafkaConsumer implements Consumer {
   readonly closed: Promise<void>;
   private lanes = new Map<number, Lane>();
+  /** Its service does not begin anew when it is built again. */
+  private readonly since = Date.now();
   private consumer: KafkaJsConsumer | undefined;
   private ending: Promise<void> | undefined;
   private assigning: Promise<void> = Promise.resolve();
@@ -184,7 +187,8 @@ export class KafkaConsumer implements Consumer {
             await this.revokeAll();
             return find(group);
           };
-          return kafkajs.PartitionAssigners.roundRobin(tools);
+          const assigner = this.options.oneOwner ? oneOwnerAssigner(this.since) : kafkajs.PartitionAssigners.roundRobin;
+          return assigner(tools);
         },
       ],
     });

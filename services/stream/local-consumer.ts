@@ -44,6 +44,11 @@ export class LocalConsumer implements Consumer {
     return [...this.readings.keys()];
   }
 
+  /** Whether one member of its group reads everything. */
+  get wantsAll(): boolean {
+    return this.options.oneOwner === true;
+  }
+
   get isEnding(): boolean {
     return this.ending !== undefined;
   }
@@ -162,7 +167,8 @@ export class ConsumerGroup {
       const members = this.members.filter((member) => !member.isEnding);
       const wanted = members.map(() => [] as number[]);
       for (let partition = 0; partition < this.partitions && members.length > 0; partition++) {
-        wanted[partition % members.length]!.push(partition);
+        // In the order of joining: the first one is there longest.
+        wanted[members[0]!.wantsAll ? 0 : partition % members.length]!.push(partition);
       }
       // All is taken away before any is given, so that no partition has two readers.
       await Promise.all(

@@ -45,6 +45,11 @@ export interface ConsumerOptions {
    */
   readonly group?: string;
   /**
+   * All partitions go to the member of the group that is there longest, and the others stand by: for what is counted
+   * across partitions. Every member of a group says the same.
+   */
+  readonly oneOwner?: boolean;
+  /**
    * Called with the partitions that are now ours, before their first batch. Resolves to the offset to start from
    * for each; `undefined` leaves it to the group's committed offset, else the earliest. A number below the earliest
    * retained offset starts at the earliest.

@@ -280,6 +280,34 @@ export function describeStream(name: string, makeHarness: () => Promise<StreamHa
       expect(new Set(first.texts())).toEqual(new Set(sent.map((_, at) => `${at}`)));
     });
 
+    test('with one owner the newcomer stands by, and takes everything over when the owner leaves', async () => {
+      const options = { group: `${mine}-one`, oneOwner: true };
+      const all = (await stream.partitions(topic)).length;
+      const first = await watch(options);
+      await first.until(() => first.owned.size === all);
+      const second = await watch(options);
+      const third = await watch(options);
+      // What is appended now is read by the owner, after whatever the joining of the others did to it.
+      await stream.append(topic, [record('one', 'a'), record('two', 'b'), record('three', 'c')]);
+      await first.until(() => first.owned.size === all && first.texts().includes('three'));
+      expect([second.owned.size, third.owned.size]).toEqual([0, 0]);
+      await first.consumer.close();
+      // Two that came in the same millisecond are there equally long.
+      const [next, last] = await Promise.race(
+        [
+          [second, third],
+          [third, second],
+        ].map(async ([one, other]) => {
+          await one!.until(() => one!.owned.size === all);
+          return [one!, other!] as const;
+        }),
+      );
+      expect(last.owned.size).toBe(0);
+      await next.consumer.close();
+      await last.until(() => last.owned.size === all);
+      await last.consumer.close();
+    });
+
     test('close waits for the batch in hand, gives no other, and may be called twice', async () => {
       const starts = await ends();
       let release = () => {};
