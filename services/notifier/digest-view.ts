@@ -213,7 +213,10 @@ async function noisyRules(ask: Ask): Promise<Table> {
   };
 }
 
-/** Numbers are counted on from the last one of the time before, so that what is missing between the two is seen. */
+/**
+ * Numbers are counted on from the last one of the time before, so that what is missing between the two is seen. They are
+ * held as bitmaps: a producer's numbers rise one by one, so a week of ten million calls takes megabytes.
+ */
 async function gaps(ask: Ask): Promise<Table> {
   const now = between('recorded_at');
   const earlier = between('recorded_at', 'before', 'from');
@@ -222,7 +225,7 @@ async function gaps(ask: Ask): Promise<Table> {
       SELECT tenant, producer_id,
         if(countIf(${earlier}) > 0, maxIf(producer_sequence, ${earlier}), minIf(producer_sequence, ${now}) - 1) AS last,
         toInt64(maxIf(producer_sequence, ${now})) - toInt64(last)
-          - toInt64(length(arrayFilter(each -> each > last, groupUniqArrayIf(producer_sequence, ${now})))) AS missing
+          - toInt64(bitmapCardinality(bitmapSubsetInRange(groupBitmapStateIf(producer_sequence, ${now}), toUInt64(last + 1), toUInt64(9223372036854775807)))) AS missing
       FROM calls WHERE ${ofTenant} AND ${between('recorded_at', 'before', 'to')} AND producer_sequence > 0
       GROUP BY tenant, producer_id HAVING missing > 0
     ) GROUP BY producer_id ORDER BY missing DESC LIMIT ${rowsShown}`);
