@@ -11,13 +11,15 @@ const targetMs = { p50: 1_000, p99: 2_000 };
 
 interface Latency {
   readonly calls: number;
+  /** What the emitter came to; when that is less than was asked for, the machine is too small for the rate. */
+  readonly calls_per_second: number;
   readonly p50: number;
   readonly p99: number;
 }
 
 /**
  * Calls at a steady rate through the real processes, with their default settings. A row is visible when a poll (every
- * 10 ms and the time it takes) sees its offset; its call's beginning is its occurred_at, by the same clock.
+ * 20 ms and the time it takes, which is work for the store too) sees its offset; its call's beginning is its occurred_at, by the same clock.
  */
 async function measure(callsPerSecond: number, seconds: number): Promise<Latency> {
   const cluster = await Cluster.start({
@@ -39,10 +41,12 @@ async function measure(callsPerSecond: number, seconds: number): Promise<Latency
           'SELECT stream_partition AS p, toUInt64(max(stream_offset)) AS o FROM calls GROUP BY p',
         );
         seen.push({ atMs: Date.now(), highest: new Map(rows.map(({ p, o }) => [Number(p), Number(o)])) });
-        await delay(10);
+        await delay(20);
       }
     })();
+    const startedAt = performance.now();
     await cluster.record(callsPerSecond * seconds, callsPerSecond);
+    const reached = Math.round((callsPerSecond * seconds * 1000) / (performance.now() - startedAt));
     await cluster.missing();
     await delay(100);
     done = true;
@@ -61,7 +65,7 @@ async function measure(callsPerSecond: number, seconds: number): Promise<Latency
     latencies.sort((a, b) => a - b);
     const at = (share: number): number =>
       Math.round(latencies[Math.floor((latencies.length - 1) * share)] ?? Number.NaN);
-    return { calls: latencies.length, p50: at(0.5), p99: at(0.99) };
+    return { calls: latencies.length, calls_per_second: reached, p50: at(0.5), p99: at(0.99) };
   } finally {
     await cluster.stop();
   }
@@ -72,8 +76,11 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const seconds = Number(options.seconds ?? 15);
   const slow = await measure(1_000, seconds);
   const fast = await measure(10_000, seconds);
-  const table = new Table({ head: ['calls/s', 'rows', 'p50 ms', 'p99 ms'] });
-  table.push([1_000, slow.calls, slow.p50, slow.p99], [10_000, fast.calls, fast.p50, fast.p99]);
+  const table = new Table({ head: ['calls/s', 'reached', 'rows', 'p50 ms', 'p99 ms'] });
+  table.push(
+    [1_000, slow.calls_per_second, slow.calls, slow.p50, slow.p99],
+    [10_000, fast.calls_per_second, fast.calls, fast.p50, fast.p99],
+  );
   console.log(table.toString());
   const ratio = fast.p50 / slow.p50;
   return {

@@ -13,7 +13,8 @@ const recorder = Recorder.open({
   name: 'cluster',
   data,
   failClosed: true,
-  spool: { maxBytes: Number(spoolBytes), segmentBytes: 32 * 1024 },
+  // Several files in a small spool, so that a fault meets them; the usual size in a large one.
+  spool: { maxBytes: Number(spoolBytes), segmentBytes: Math.min(8 * 1024 ** 2, Number(spoolBytes) / 8) },
   delivery: { lingerMs: 20 },
 });
 /** Several actors, so that calls go to every partition. */
