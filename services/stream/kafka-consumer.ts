@@ -1,7 +1,7 @@
 import kafkajs, { type Admin, type Kafka, type Consumer as KafkaJsConsumer, type KafkaMessage } from 'kafkajs';
 import { AuditdError } from '../../schemas/errors.js';
 import { kafkaError } from './kafka-errors.js';
-import { oneOwnerAssigner } from './kafka-one-owner.js';
+import { oneOwnerAssigner } from './kafka-owner.js';
 import { KafkaRecordDecoder } from './kafka-record.js';
 import type { Consumer, ConsumerOptions, RecordBatch, StreamRecord } from './stream.js';
 
