@@ -155,9 +155,9 @@ function readerOptions(settings: Readonly<Record<string, string>>) {
   let tenant: string | undefined;
   for (const [name, value] of Object.entries(settings)) {
     const limit = Object.hasOwn(limitSettings, name) ? limitSettings[name as keyof typeof limitSettings] : undefined;
-    if (name === 'additional_table_filters' && tenantOfFilters('default', value) !== undefined) {
+    if (name === 'additional_table_filters' && tenantOfFilters(value) !== undefined) {
       // A query role of ours that asks for one of its own readers. Any other value could hold functions.
-      tenant = tenantOfFilters('default', value);
+      tenant = tenantOfFilters(value);
     } else if (limit !== undefined) {
       for (const [key, asked] of Object.entries(limit(Number(value))) as [keyof QueryLimits, number][]) {
         // 0 is ClickHouse's word for no limit.

@@ -10,8 +10,9 @@ import { tableFields } from '../../schemas/tables.js';
 /** Tables without a tenant's rows: nobody but a reader of every tenant has business there. */
 const internalTables = ['schema_migrations', 'ingest_owners'] as const;
 
-/** The tenant of whom a value of the setting is exactly ours; undefined for any other value. */
-export function tenantOfFilters(database: string, filters: string): string | undefined {
+/** The tenant of whom a value of the setting is exactly ours, in whatever database; undefined for any other value. */
+export function tenantOfFilters(filters: string): string | undefined {
+  const database = /^\{'(\w+)\./.exec(filters)?.[1] ?? '';
   const tenant = Buffer.from(/unhex\(\\'([0-9a-f]+)\\'\)/.exec(filters)?.[1] ?? '', 'hex').toString();
   return filters === tenantFilters(database, tenant) ? tenant : undefined;
 }

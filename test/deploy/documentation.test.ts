@@ -55,7 +55,7 @@ test('every service and every metric that is named is there', () => {
   const sources = ['ingestor', 'gateway']
     .map((room) => readFileSync(join(root, 'services', room, 'metrics.ts'), 'utf8'))
     .join();
-  const known = `${sources}${readFileSync(join(root, 'services', 'app.ts'), 'utf8')}`;
+  const known = `${sources}${readFileSync(join(root, 'services', 'app.ts'), 'utf8')}${readFileSync(join(root, 'services', 'app', 'spool-metrics.ts'), 'utf8')}`;
   const metrics = new Set([...page.matchAll(/mcp_auditd_(?:ingestor_)?(\w+)/g)].map((match) => match[1]!));
   expect(metrics.size).toBeGreaterThan(8);
   for (const metric of metrics) expect(known, metric).toContain(metric);

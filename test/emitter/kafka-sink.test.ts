@@ -47,7 +47,9 @@ async function read(count: number): Promise<(StreamRecord & { partition: number 
     assigned: async (assigned) => new Map(assigned.map((partition) => [partition, 0])),
     revoked: async () => undefined,
     batch: async (batch) => {
-      records.push(...batch.records.map((record) => ({ ...record, partition: batch.partition })));
+      // Read one by one: a record makes its key and value when asked.
+      for (const { key, value, headers, timestamp, offset } of batch.records)
+        records.push({ key, value, headers, timestamp, offset, partition: batch.partition });
       if (records.length >= count) enough();
     },
   });

@@ -99,7 +99,7 @@ describe.each(Object.entries(adapters))('%s', (name, open) => {
 });
 
 test('a filter is recognised as ours only when it is exactly that', () => {
-  expect(tenantOfFilters('default', tenantFilters('default', "o'hara"))).toBe("o'hara");
-  expect(tenantOfFilters('default', tenantFilters('default', 'a').replace('false', "file('x')"))).toBeUndefined();
-  expect(tenantOfFilters('default', '{}')).toBeUndefined();
+  expect(tenantOfFilters(tenantFilters('mcp_auditd', "o'hara"))).toBe("o'hara");
+  expect(tenantOfFilters(tenantFilters('default', 'a').replace('false', "file('x')"))).toBeUndefined();
+  expect(tenantOfFilters('{}')).toBeUndefined();
 });
