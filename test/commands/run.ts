@@ -7,7 +7,8 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
 export const root = resolve(import.meta.dirname, '..', '..');
-const cli = [
+/** The arguments of node that run the program. */
+export const cli = [
   '--import',
   join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs'),
   join(root, 'services', 'cli.ts'),
