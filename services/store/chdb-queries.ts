@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
@@ -16,11 +15,12 @@ import { tenantFilters } from './tenant.js';
  */
 
 /**
- * Users' queries take at most half of the cores, so that recording keeps the other half: each runs in one thread, and so
- * many run at once (two already left a third of the recording rate on two cores, `npm run bench -- query-isolation`).
- * Each keeps one of libuv's four threads busy too; two are left to inserts and files. Those that wait cost a closure.
+ * Each query runs in one thread, so that recording keeps the cores beyond two. With one query at a time it would keep
+ * one of two cores as well (`npm run bench -- query-isolation`), but then one long question, or one reader who does not
+ * read, would hold up everybody else's. Each keeps one of libuv's four threads busy too; two are left to inserts and
+ * files. Those that wait cost a closure.
  */
-const maxRunning = Math.max(1, Math.min(2, Math.floor(availableParallelism() / 2)));
+const maxRunning = 2;
 const threadsPerQuery = 1;
 const maxWaiting = 32;
 

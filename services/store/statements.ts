@@ -67,20 +67,29 @@ const identityBytesPerQuery = 200_000;
  * of them.
  */
 export function selectStoredIdentities(table: RecordTopicName, identities: readonly Identity[]): string[] {
-  const columns = recordTopics[table].identity.map((name) => `\`${name}\``);
+  const { fields, identity: names } = recordTopics[table];
+  const columns = names.map((name) => `\`${name}\``);
+  // The contract writes times as RFC 3339, the engine with a space and without the zone.
+  const isTime = names.map((name) => fields[name]?.kind.startsWith('time_') === true);
   const queries: string[] = [];
   let tuples: string[] = [];
   let bytes = 0;
   const finish = (): void => {
     if (tuples.length === 0) return;
-    const texts = columns.map((column) => `toString(${column})`);
+    const texts = columns.map((column, place) =>
+      isTime[place] ? `concat(replaceOne(toString(${column}), ' ', 'T'), 'Z')` : `toString(${column})`,
+    );
     const select = `SELECT DISTINCT [${texts.join(', ')}] AS identity FROM ${table}`;
     queries.push(`${select} WHERE (${columns.join(', ')}) IN (${tuples.join(',')})`);
     tuples = [];
     bytes = 0;
   };
   for (const identity of identities) {
-    const values = identity.map((value) => (typeof value === 'number' ? String(value) : textLiteral(value)));
+    const values = identity.map((value, place) =>
+      typeof value === 'number'
+        ? String(value)
+        : textLiteral(isTime[place] ? value.replace('T', ' ').replace('Z', '') : value),
+    );
     const tuple = `(${values.join(',')})`;
     if (bytes + tuple.length > identityBytesPerQuery) finish();
     tuples.push(tuple);

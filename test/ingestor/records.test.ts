@@ -40,8 +40,12 @@ const alert = {
 };
 
 function send(...records: unknown[]) {
+  return append('alerts', records);
+}
+
+function append(topic: 'alerts' | 'queries', records: readonly unknown[]) {
   return stream.append(
-    'alerts',
+    topic,
     records.map((record) => ({
       key: 'k',
       value: Buffer.from(typeof record === 'string' ? record : JSON.stringify(record)),
@@ -53,7 +57,7 @@ function send(...records: unknown[]) {
 /** Runs an ingestor until everything of both topics is dealt with. */
 async function ingest() {
   const ingestor: Ingestor = await startIngestor({ stream, store, limits: { timeMs: 5 }, metrics: new Registry() });
-  for (const topic of ['alerts', 'dead'] as const) {
+  for (const topic of ['alerts', 'queries', 'dead'] as const) {
     const end = (await stream.partitions(topic))[0]!.endOffset;
     while (((await stream.committed(topic, 'ingestor')).get(0) ?? 0) < end) await new Promise(setImmediate);
   }
@@ -79,6 +83,20 @@ test('an alert that is sent again is stored once, in one batch, after a restart 
     { revision: 2, state: 'updated', attributes: { future_field: '{"a":1}' }, stream_offset: 1 },
     { revision: 3, state: 'resolved', attributes: {}, stream_offset: 4 },
   ]);
+});
+
+test('a question that is sent again is stored once, however its time is written, and one of another time beside it', async () => {
+  const question = (asked_at: string) => ({
+    query_id: 'q',
+    asked_at,
+    asker: 'reader',
+    door: 'sql',
+    outcome: 'answered',
+  });
+  await append('queries', [question('2026-11-24T03:52:00.5Z'), question('2026-11-24T03:52:00.500000Z')]);
+  expect(await ingest()).toEqual({ rows: 1, duplicates: 1, deadLetters: 0 });
+  await append('queries', [question('2026-11-24T04:52:00.5+01:00'), question('2026-11-24T03:52:00.501Z')]);
+  expect(await ingest()).toEqual({ rows: 1, duplicates: 1, deadLetters: 0 });
 });
 
 test('what is no alert becomes a dead letter with bytes, place and reason, and its neighbours are stored', async () => {
