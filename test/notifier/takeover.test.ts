@@ -54,4 +54,4 @@ test('the owner is killed when its message had arrived and was not answered: the
   await other.line('sent third team');
   expect(told()).toEqual(['first', 'second', 'third']);
   await other.end();
-}, 120_000);
+}, 240_000);
