@@ -1,3 +1,4 @@
+import { buildEmitter } from './emitter/built.js';
 import { availablePeers } from './emitter/peers.js';
 import { runWorker, startCollector, withDataDirectory } from './emitter/processes.js';
 import { measureStdio } from './emitter/stdio.js';
@@ -17,6 +18,7 @@ const warmupCalls = 5_000;
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const calls = Number(options.calls ?? 10_000);
   const rounds = Number(options.rounds ?? 3);
+  buildEmitter();
   const peers = availablePeers();
   const echo = await measure('echo', 0, ['bare', 'floor', 'ours', ...peers], calls, rounds);
   // A peer takes milliseconds for such a result; the target here is our own.

@@ -1,3 +1,4 @@
+import { buildEmitter } from './emitter/built.js';
 import { availablePeers } from './emitter/peers.js';
 import { runWorker, settled, startCollector, type WorkerTask, withDataDirectory } from './emitter/processes.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
@@ -21,6 +22,7 @@ const awayCallPauseMs = 20;
  * killed process of ours left in its spool is delivered by the next emitter in the same data directory.
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
+  buildEmitter();
   const awaySeconds = Number(options.away ?? 30);
   const variants = ['ours', ...availablePeers()];
   const figures: Record<string, Record<string, Row>> = {};

@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { Agent, request as httpRequest } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import Table from 'cli-table3';
+import { buildEmitter } from './emitter/built.js';
 import { startCollector, withDataDirectory } from './emitter/processes.js';
-import { round2 } from './figures.js';
+import { median, round2 } from './figures.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
 export const description =
@@ -13,7 +14,26 @@ export const description =
 const target = 1.3;
 const variants = ['direct', 'plain', 'library', 'ours'] as const;
 type Variant = (typeof variants)[number];
+type PerVariant<T> = Record<Variant, T>;
 const inFlight = 16;
+
+/** A server, or a proxy before it, in a process of its own. */
+interface Stage {
+  readonly url: string;
+  /** Processor time that it has used so far. */
+  cpuMicros(): Promise<number>;
+}
+
+/** What was measured of one variant. */
+interface Samples {
+  /** Milliseconds of each call that was made after the other. */
+  readonly latencies: number[];
+  /** Calls a second with 16 at once, of each round. */
+  readonly rates: number[];
+  /** Processor time of its own process a call, of each round: one after the other, and 16 at once. */
+  readonly cpuOneByOne: number[];
+  readonly cpuAtOnce: number[];
+}
 
 /**
  * A server, three proxies before it and a collector, each in a process of its own. Rounds go through all of them in
@@ -21,41 +41,40 @@ const inFlight = 16;
  * once (throughput). Every call of ours is recorded and delivered.
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const rounds = Number(options.rounds ?? 12);
-  const calls = Number(options.calls ?? 1_000);
+  const rounds = Number(options.rounds ?? 40);
+  const calls = Number(options.calls ?? 300);
+  buildEmitter();
   return withDataDirectory(async (data) => {
     const collector = await startCollector();
     const children: ChildProcess[] = [];
-    const start = async (...words: string[]): Promise<string> => {
+    const start = async (...words: string[]): Promise<Stage> => {
       const file = fileURLToPath(new URL('./proxy/between.ts', import.meta.url));
       const child = spawn(process.execPath, ['--import', 'tsx', file, ...words], {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       });
       children.push(child);
       const [{ url }] = (await once(child, 'message')) as [{ url: string }];
-      return url;
+      const cpuMicros = async (): Promise<number> => {
+        child.send('cpu');
+        const [{ user, system }] = (await once(child, 'message')) as [NodeJS.CpuUsage];
+        return user + system;
+      };
+      return { url, cpuMicros };
     };
     const agent = new Agent({ keepAlive: true });
     try {
       const direct = await start('server');
-      const urls: Record<Variant, string> = {
+      const stages: PerVariant<Stage> = {
         direct,
-        plain: await start('plain', direct),
-        library: await start('library', direct),
-        ours: await start('ours', direct, data, collector.url),
+        plain: await start('plain', direct.url),
+        library: await start('library', direct.url),
+        ours: await start('ours', direct.url, data, collector.url),
       };
-      const latencies: Record<Variant, number[]> = { direct: [], plain: [], library: [], ours: [] };
-      const rates: Record<Variant, number[]> = { direct: [], plain: [], library: [], ours: [] };
-      for (const variant of variants) await many(agent, urls[variant], 3_000);
-      for (let round = 0; round < rounds; round += 1) {
-        for (const variant of variants) {
-          for (let call = 0; call < calls; call += 1) latencies[variant].push(await ask(agent, urls[variant], call));
-          const begun = performance.now();
-          await many(agent, urls[variant], calls);
-          rates[variant].push((calls / (performance.now() - begun)) * 1000);
-        }
-      }
-      return tell(latencies, rates, rounds);
+      const samples = perVariant((): Samples => ({ latencies: [], rates: [], cpuOneByOne: [], cpuAtOnce: [] }));
+      for (const variant of variants) await many(agent, stages[variant].url, 3_000);
+      for (let round = 0; round < rounds; round += 1)
+        for (const variant of variants) await measure(agent, stages[variant], calls, samples[variant]);
+      return tell(samples, rounds);
     } finally {
       agent.destroy();
       for (const child of children) child.kill('SIGKILL');
@@ -64,16 +83,36 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   });
 }
 
-function tell(latencies: Record<Variant, number[]>, rates: Record<Variant, number[]>, rounds: number): BenchmarkResult {
-  const of = (figure: (variant: Variant) => number): Record<Variant, number> =>
-    Object.fromEntries(variants.map((variant) => [variant, round2(figure(variant))])) as Record<Variant, number>;
-  const p50 = of((variant) => quantile(latencies[variant], 0.5) * 1000);
-  const p99 = of((variant) => quantile(latencies[variant], 0.99) * 1000);
-  const rate = of((variant) => quantile(rates[variant], 0.5));
-  const added = of((variant) => p50[variant] - p50.direct);
-  const table = new Table({ head: ['', 'p50 µs', 'p99 µs', 'added p50 µs', 'added p99 µs', 'calls/s, 16 at once'] });
-  for (const each of variants)
-    table.push([each, p50[each], p99[each], added[each], round2(p99[each] - p99.direct), Math.round(rate[each])]);
+async function measure(agent: Agent, { url, cpuMicros }: Stage, calls: number, samples: Samples): Promise<void> {
+  const before = await cpuMicros();
+  for (let call = 0; call < calls; call += 1) samples.latencies.push(await ask(agent, url, call));
+  const between = await cpuMicros();
+  const begun = performance.now();
+  await many(agent, url, calls);
+  samples.rates.push((calls / (performance.now() - begun)) * 1000);
+  samples.cpuOneByOne.push((between - before) / calls);
+  samples.cpuAtOnce.push(((await cpuMicros()) - between) / calls);
+}
+
+function perVariant<T>(make: (variant: Variant) => T): PerVariant<T> {
+  return Object.fromEntries(variants.map((variant) => [variant, make(variant)])) as PerVariant<T>;
+}
+
+function tell(samples: PerVariant<Samples>, rounds: number): BenchmarkResult {
+  const of = (figure: (samples: Samples) => number): PerVariant<number> =>
+    perVariant((variant) => round2(figure(samples[variant])));
+  const p50 = of(({ latencies }) => quantile(latencies, 0.5) * 1000);
+  const p99 = of(({ latencies }) => quantile(latencies, 0.99) * 1000);
+  const rate = of(({ rates }) => median(rates));
+  const cpu = of(({ cpuOneByOne }) => median(cpuOneByOne));
+  const cpuAtOnce = of((each) => median(each.cpuAtOnce));
+  const added = perVariant((variant) => round2(p50[variant] - p50.direct));
+  const columns = ['p50 µs', 'p99 µs', 'added p50 µs', 'CPU µs a call', 'calls/s, 16 at once', 'CPU µs a call'];
+  const table = new Table({ head: ['', ...columns] });
+  for (const each of variants) {
+    const figures = [p50[each], p99[each], added[each], cpu[each], Math.round(rate[each]), cpuAtOnce[each]];
+    table.push([each, ...figures]);
+  }
   console.log(table.toString());
   const ratio = round2(added.ours / added.plain);
   return {
@@ -84,11 +123,14 @@ function tell(latencies: Record<Variant, number[]>, rates: Record<Variant, numbe
     addedP50Micros: added,
     p99Micros: p99,
     callsPerSecond: rate,
+    cpuMicrosPerCall: cpu,
+    cpuMicrosPerCallAtOnce: cpuAtOnce,
+    cpuRatio: round2(cpu.ours / cpu.plain),
+    cpuRatioAtOnce: round2(cpuAtOnce.ours / cpuAtOnce.plain),
     libraryRatio: round2(added.library / added.plain),
     rounds,
   };
 }
-
 function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!;

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { appendFileSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
+import { builtEmitter } from './built.js';
 
 const [mode, data, url, ...server] = process.argv.slice(2) as [string, string, string, ...string[]];
 
@@ -27,7 +28,7 @@ let exitCode: number;
 if (mode === 'parsing') {
   exitCode = await parsing();
 } else {
-  const { runWrap } = await import('../../../services/emitter/wrap.js');
+  const { runWrap } = await builtEmitter();
   const recorderOptions = { name: 'bench', data, url, key: 'bench' };
   exitCode = await runWrap({ command: process.execPath, args: server, recorderOptions });
 }

@@ -1,6 +1,7 @@
 /** One MCP server and client of SDK v1 over InMemoryTransport, audited as its task says; reports CPU and answers. */
 import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { builtEmitter } from './built.js';
 import { attachPeer, type PeerName, peerRequire } from './peers.js';
 import type { WorkerTask } from './processes.js';
 
@@ -19,7 +20,7 @@ server.registerTool('echo', { inputSchema: { message: z.string() } }, ({ message
 
 let flush = async (): Promise<void> => {};
 if (task.variant === 'ours' || task.variant === 'adopt') {
-  const { audit } = await import('../../../services/emitter/index.js');
+  const { audit } = await builtEmitter();
   const handle = audit(server, { name: 'bench', data: task.data, url: task.url, key: 'bench' });
   flush = () => handle.flush();
 } else if (task.variant !== 'bare' && task.variant !== 'floor') {

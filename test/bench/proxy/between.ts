@@ -5,7 +5,7 @@
 import { Agent, createServer, request as httpRequest, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createProxyServer } from 'http-proxy-3';
-import { openProxy } from '../../../services/emitter/proxy/proxy.js';
+import { builtEmitter } from '../emitter/built.js';
 
 const [kind, upstream = '', data = '', collector = ''] = process.argv.slice(2);
 
@@ -46,6 +46,7 @@ function library(): Server {
 
 async function start(): Promise<string> {
   if (kind === 'ours') {
+    const { openProxy } = await builtEmitter();
     const recorderOptions = { data, url: collector, key: 'k', name: 'bench' };
     return (await openProxy({ upstream, recorderOptions })).url;
   }
@@ -56,4 +57,5 @@ async function start(): Promise<string> {
 
 const url = await start();
 process.send?.({ url });
+process.on('message', () => process.send?.(process.cpuUsage()));
 process.on('disconnect', () => process.exit(0));
