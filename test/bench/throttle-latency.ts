@@ -6,11 +6,16 @@ import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import Table from 'cli-table3';
 import { audit } from '../../services/emitter/audit.js';
+import { HttpSink } from '../../services/emitter/http-sink.js';
 import { kafkaSink } from '../../services/emitter/kafka-sink.js';
-import { Sandbox } from '../commands/run.js';
+import type { Sink } from '../../services/emitter/sink.js';
+import { Throttles } from '../../services/emitter/throttles.js';
+import { programOf, Sandbox } from '../commands/run.js';
 import { startBroker } from '../kafka/broker.js';
 import { round2 } from './figures.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
+import { bareHops, bareSyncs } from './throttle/limits.js';
+import { actorOf, type Place, places, readTrace, Trace, type Traced } from './throttle/trace.js';
 
 export const description =
   'From the call that crosses a rule to the first refusal: p50 and p99. One process on the local log; --kafka: on Kafka.';
@@ -30,29 +35,13 @@ rules:
   actions: [{throttle: {scope: actor, rate: 1/s, burst: 1, ttl: 10m}}]
 `;
 
-/** Where the time goes, by the clocks of records: milliseconds, for each round. */
-const stagesSql = `
-SELECT
-  a.\`group\`['actor_id'] AS actor,
-  dateDiff('millisecond', c.occurred_at, c.recorded_at) AS call_to_stream,
-  dateDiff('millisecond', c.recorded_at, a.recorded_at) AS stream_to_alert,
-  dateDiff('millisecond', a.recorded_at, t.recorded_at) AS alert_to_signal
-FROM (SELECT * FROM throttle WHERE revision = 1) AS t
-JOIN (SELECT * FROM alerts WHERE revision = 1) AS a ON t.alert_ids[1] = a.alert_id
-JOIN (SELECT actor_id, occurred_at, recorded_at FROM calls WHERE method = 'tools/call' ORDER BY occurred_at LIMIT ${threshold - 1}, 1 BY actor_id) AS c
-  ON c.actor_id = a.\`group\`['actor_id']`;
-
-interface Stages {
-  readonly actor: string;
-  readonly call_to_stream: number;
-  readonly stream_to_alert: number;
-  readonly alert_to_signal: number;
-}
-
 /**
  * A real daemon in a process of its own, a real server with the audit line, a real client in a loop. Each round is a
  * fresh actor that calls as fast as it is answered; the time runs from the call that makes the rule hold to the first
- * answer 429. On Kafka the emitter writes straight to the broker and has its signals from the gateway. The first round of a process loads what the others find loaded; it is told apart. Beside it, in the same run: how long a call takes that is not refused.
+ * answer 429, and a table tells when it was where. On Kafka the emitter writes straight to the broker and has its
+ * signals from the gateway. The first round of a process loads what the others find loaded; it is told apart. Beside
+ * it, in the same run: how long a call takes that is not refused, how long this disk takes for a bare fdatasync, and how
+ * long a record takes through the bare broker.
  */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const onKafka = options.kafka !== undefined;
@@ -61,21 +50,26 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const broker = onKafka ? await startBroker() : undefined;
   const kafka: Record<string, string> =
     broker === undefined ? {} : { MCP_AUDITD_STREAM__KAFKA__BROKERS: broker.brokers.join(',') };
-  const sandbox = new Sandbox();
+  const sandbox = new Sandbox(undefined, programOf('test/bench/throttle/traced-cli.ts'));
+  const traceFile = join(sandbox.home, 'trace.json');
+  const trace = new Trace();
+  const untrace = traceEmitter(trace);
   try {
     mkdirSync(join(sandbox.data, 'rules'), { recursive: true, mode: 0o700 });
     writeFileSync(join(sandbox.data, 'rules', 'loop.yaml'), rules);
+    const tracing = { TRACE_FILE: traceFile, TRACE_THRESHOLD: String(threshold) };
     if (onKafka) {
-      const made = await sandbox.run(['topics', 'create'], { environment: kafka });
+      const made = await sandbox.run(['topics', 'create'], { environment: { ...kafka, ...tracing } });
       if (made.code !== 0) throw new Error(made.stderr);
     }
     const daemon = await sandbox.up([], {
       ...kafka,
+      ...tracing,
       MCP_AUDITD_RULES__PACK: 'false',
       // So that no round is left to a person.
       MCP_AUDITD_THROTTLER__MOST_ACTORS: String(rounds + 11),
     });
-    const sink = broker === undefined ? {} : { sink: kafkaSink({ brokers: broker.brokers }) };
+    const sink = broker === undefined ? {} : { sink: traceSink(trace, kafkaSink({ brokers: broker.brokers })) };
     let actor = '';
     const server = new McpServer({ name: 'looped', version: '1' });
     const handle = audit(server, { data: sandbox.data, url: daemon.url, actor: () => actor, ...sink });
@@ -93,12 +87,16 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
         // Over a transport in memory a call is microtasks only: without this nothing else in the process would run.
         await setImmediate();
         const begun = performance.now();
-        if (call === threshold) crossedAt = begun;
+        if (call === threshold) {
+          crossedAt = begun;
+          trace.at('call made', actor);
+        }
         try {
           await client.callTool({ name: 'echo' });
           callTimes.push(performance.now() - begun);
         } catch (error) {
           if ((error as { code?: number }).code !== 429) throw error;
+          trace.at('call refused', actor);
           latencies.push(performance.now() - crossedAt);
           break;
         }
@@ -107,48 +105,24 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
       }
     }
     await handle.close();
-    await sandbox.until(daemon.url, 'SELECT count() FROM throttle WHERE revision = 1', String(rounds + 1));
-    const stages = (await sandbox.ask(daemon.url, stagesSql)) as unknown as Stages[];
     await daemon.stop();
-    const firstMs = round2(latencies[0] as number);
-    const slowest = [...latencies.keys()].slice(1).sort((x, y) => latencies[y]! - latencies[x]!);
-    latencies.shift();
-    const at = (values: number[], share: number): number =>
-      round2(
-        [...values].sort((x, y) => x - y)[Math.min(values.length - 1, Math.floor(values.length * share))] as number,
-      );
-    const table = new Table({ head: ['', 'p50 ms', 'p99 ms', 'rounds'] });
-    table.push(['crossing call → first refusal', at(latencies, 0.5), at(latencies, 0.99), latencies.length]);
-    table.push(['a call that passes', at(callTimes, 0.5), at(callTimes, 0.99), callTimes.length]);
+    const limits = broker === undefined ? undefined : await bareHops(broker.brokers, 100);
+    const firstMs = round2(latencies.shift() as number);
+    const traced = readTrace(traceFile);
+    const table = new Table({ head: ['', 'p50 ms', 'p99 ms', 'samples'] });
+    const row = (name: string, values: readonly number[]): void =>
+      void table.push([name, at(values, 0.5), at(values, 0.99), values.length]);
+    row('crossing call → first refusal', latencies);
+    row('a call that passes', callTimes);
+    row('fdatasync, by the daemon', traced.syncs);
+    row('fdatasync, bare, of 1 KB', bareSyncs(sandbox.home, 200));
+    if (limits !== undefined) row('produce → consume, bare', limits);
+    row(
+      'pause of the garbage collector',
+      traced.pauses.map(([, tookMs]) => tookMs),
+    );
     console.log(table.toString());
-    const stageTable = new Table({ head: ['ms', 'call → stream', '→ alert', '→ signal', '→ refusal', 'in all'] });
-    const of = (name: 'call_to_stream' | 'stream_to_alert' | 'alert_to_signal', share: number): number =>
-      at(
-        stages.map((each) => Number(each[name])),
-        share,
-      );
-    for (const share of [0.5, 0.9])
-      stageTable.push([
-        `p${share * 100}`,
-        of('call_to_stream', share),
-        of('stream_to_alert', share),
-        of('alert_to_signal', share),
-        '',
-        at(latencies, share),
-      ]);
-    for (const round of slowest.slice(0, 5)) {
-      const found = stages.find(({ actor }) => actor === `agent-${round}`);
-      if (found === undefined) throw new Error(`round ${round} has no signal on record`);
-      const parts = [found.call_to_stream, found.stream_to_alert, found.alert_to_signal].map(Number);
-      const whole = latencies[round - 1] as number;
-      stageTable.push([
-        `round ${round}`,
-        ...parts,
-        Math.round(whole - parts.reduce((sum, part) => sum + part, 0)),
-        round2(whole),
-      ]);
-    }
-    console.log(stageTable.toString());
+    tellStages(trace, traced, rounds, onKafka);
     const p99 = at(latencies, 0.99);
     return {
       name: onKafka ? 'throttle-latency-kafka' : 'throttle-latency',
@@ -162,7 +136,77 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
       call_p50_ms: at(callTimes, 0.5),
     };
   } finally {
+    untrace();
     await sandbox.dispose();
     await broker?.stop();
   }
+}
+
+/** Wraps what the emitter does in this process; returns what takes that back. */
+function traceEmitter(trace: Trace): () => void {
+  const { send } = HttpSink.prototype;
+  const { take } = Throttles.prototype;
+  HttpSink.prototype.send = function (lines, signal) {
+    traceSend(trace, lines);
+    return send.call(this, lines, signal);
+  };
+  Throttles.prototype.take = function (signal, nowMicros) {
+    if (signal.scope.actor_id !== undefined) trace.at('emitter has signal', signal.scope.actor_id);
+    return take.call(this, signal, nowMicros);
+  };
+  return () => {
+    HttpSink.prototype.send = send;
+    Throttles.prototype.take = take;
+  };
+}
+
+function traceSend(trace: Trace, lines: Parameters<Sink['send']>[0]): void {
+  const actors = lines.map((line) => actorOf(line.toString()));
+  for (const actor of trace.crossing('send', actors, threshold)) trace.at('emitter sends', actor);
+}
+
+function traceSink(trace: Trace, sink: Sink): Sink {
+  return {
+    send: (lines, signal) => {
+      traceSend(trace, lines);
+      return sink.send(lines, signal);
+    },
+    close: () => sink.close(),
+  };
+}
+
+const at = (values: readonly number[], share: number): number =>
+  round2(
+    [...values].sort((x, y) => x - y)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? Number.NaN,
+  );
+
+/** What is durable on Kafka is told to its writer and to its readers at the same time: the way goes on with readers. */
+const acknowledged: readonly Place[] = ['gateway appends', 'call durable', 'alert durable', 'signal durable'];
+
+/** A row for each stage, with the slowest rounds beside. */
+function tellStages(emitter: Trace, daemon: Traced, rounds: number, onKafka: boolean): void {
+  const way = places.filter((place) => !onKafka || !acknowledged.includes(place));
+  const all = Array.from({ length: rounds }, (_, at) => {
+    const actor = `agent-${at + 1}`;
+    const reached = { ...daemon.reached[actor], ...emitter.reached[actor] };
+    const missing = way.find((place) => reached[place] === undefined);
+    if (missing !== undefined) throw new Error(`round ${at + 1} never came to "${missing}"`);
+    return { round: at + 1, times: way.map((place) => reached[place] as number) };
+  });
+  const whole = ({ times }: (typeof all)[number]): number => (times.at(-1) as number) - (times[0] as number);
+  const slowest = [...all].sort((x, y) => whole(y) - whole(x)).slice(0, 5);
+  const table = new Table({ head: ['stage, ms', 'p50', 'p99', ...slowest.map(({ round }) => `round ${round}`)] });
+  for (const [stage, place] of way.entries()) {
+    if (stage === 0) continue;
+    const took = ({ times }: (typeof all)[number]): number => round2(times[stage]! - times[stage - 1]!);
+    table.push([`→ ${place}`, at(all.map(took), 0.5), at(all.map(took), 0.99), ...slowest.map(took)]);
+  }
+  const paused = ({ times }: (typeof all)[number]): number =>
+    round2(
+      daemon.pauses
+        .filter(([begun]) => begun > times[0]! && begun < times.at(-1)!)
+        .reduce((sum, [, tookMs]) => sum + tookMs, 0),
+    );
+  table.push(['of it the collector', at(all.map(paused), 0.5), at(all.map(paused), 0.99), ...slowest.map(paused)]);
+  console.log(table.toString());
 }

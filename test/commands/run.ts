@@ -8,11 +8,12 @@ import { createInterface } from 'node:readline';
 
 export const root = resolve(import.meta.dirname, '..', '..');
 /** The arguments of node that run the program. */
-export const cli = [
-  '--import',
-  join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs'),
-  join(root, 'services', 'cli.ts'),
-] as const;
+export const cli = programOf('services/cli.ts');
+
+/** The arguments of node that run a file of the sources. */
+export function programOf(file: string): readonly string[] {
+  return ['--import', join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs'), join(root, file)];
+}
 
 /** Rows usually appear within a second; a busy machine takes longer. */
 const untilTimeoutMs = 30_000;
@@ -36,13 +37,16 @@ export class Sandbox {
   readonly data: string;
   private readonly running = new Set<ChildProcess>();
 
-  constructor(data?: string) {
+  constructor(
+    data?: string,
+    private readonly program: readonly string[] = cli,
+  ) {
     this.data = data ?? join(this.home, 'data');
   }
 
   private start(words: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MCP_AUDITD_'));
-    const child = spawn(process.execPath, [...cli, ...words], {
+    const child = spawn(process.execPath, [...this.program, ...words], {
       cwd: this.home,
       env: {
         ...Object.fromEntries(inherited),
