@@ -91,7 +91,7 @@ const group = 'detector';
 /** Held for 120 ms: a fetch waits at most 100 ms at the broker, and an alert waits as long as its call. */
 const defaultTimes: DetectorTimes = { reloadMs: 2_000, checkpointMs: 10_000, holdMs: 120, stopMs: 10_000 };
 /** Milliseconds of work between two turns of the rest of the process. */
-const turnMs = 10;
+const turnMs = 4;
 /** A checkpoint may take a twentieth of the time. */
 const checkpointShare = 20;
 /** Clocks of brokers and of this machine differ by less: an idle stream's time is behind ours by so much. */

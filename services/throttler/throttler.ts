@@ -8,6 +8,7 @@
  *   signals and finds them written. Of two records with one revision the first in the stream counts; a throttler that
  *   was frozen and writes late is overruled by the next decision.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Alert } from '../../schemas/alert.js';
 import type { Response } from '../../schemas/response.js';
 import { parseSignal, type ThrottleSignal, type UnsignedSignal } from '../../schemas/throttle.js';
@@ -43,6 +44,8 @@ export interface ThrottlerStatus {
 }
 
 const retryMs = 1_000;
+/** About 2 ms: signals are waited for in the same process. */
+const recordsInATurn = 256;
 /** A timer cannot wait longer; limits of the configuration are renewed more often. */
 const longestWaitMs = 3_600_000;
 
@@ -137,7 +140,10 @@ export class Throttler {
       revoked: async () => undefined,
       batch: async (batch) => {
         let isNews = false;
-        for (const record of batch.records) isNews = take(record) || isNews;
+        for (const [at, record] of batch.records.entries()) {
+          if (at % recordsInATurn === recordsInATurn - 1) await setImmediate();
+          isNews = take(record) || isNews;
+        }
         this.#reachedEnd(batch);
         if (isNews) this.#decide();
       },
@@ -220,10 +226,10 @@ export class Throttler {
     return true;
   }
 
-  #takeCall({ value, timestamp }: StreamRecord): boolean {
-    if (!this.#producers.isWatching) return false;
-    const call = parse<Record<string, string>>(value);
-    return call !== undefined && this.#producers.call(call, timestamp);
+  #takeCall(record: StreamRecord): boolean {
+    if (!this.#producers.mayConcern(record.key)) return false;
+    const call = parse<Record<string, string>>(record.value);
+    return call !== undefined && this.#producers.call(call, record.timestamp);
   }
 
   *#wishes(): Generator<Wish> {
