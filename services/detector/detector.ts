@@ -88,8 +88,8 @@ export interface Detector {
 
 const topic = 'calls';
 const group = 'detector';
-/** Held for 120 ms: a fetch waits at most 100 ms at the broker, and an alert waits as long as its call. */
-const defaultTimes: DetectorTimes = { reloadMs: 2_000, checkpointMs: 10_000, holdMs: 120, stopMs: 10_000 };
+/** Held for 40 ms: a fetch of the only owner waits at most 25 ms at the broker, and an alert waits as long as its call. */
+const defaultTimes: DetectorTimes = { reloadMs: 2_000, checkpointMs: 10_000, holdMs: 40, stopMs: 10_000 };
 /** Milliseconds of work between two turns of the rest of the process. */
 const turnMs = 4;
 /** A checkpoint may take a twentieth of the time. */

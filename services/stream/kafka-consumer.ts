@@ -8,6 +8,11 @@ import type { Consumer, ConsumerOptions, RecordBatch, StreamRecord } from './str
 const defaultMaxBatchBytes = 4 * 1024 * 1024;
 /** A fetch waits this long for data, and a resumed partition at most this long for its fetch. */
 const maxWaitTimeMs = 100;
+/**
+ * Who reads all partitions in one order holds a record until the fetch behind it has shown that no other partition has
+ * an older one, so it asks more often. An idle fetch costs about 0.3 ms.
+ */
+const oneOwnerWaitTimeMs = 25;
 /** How long a full lane holds the fetch loop up before its partition is paused; well below a heartbeat. */
 const laneWaitMs = 250;
 /** Partitions whose batches are handed out at once: no lane waits for another one's. */
@@ -174,7 +179,7 @@ export class KafkaConsumer implements Consumer {
       sessionTimeout: this.home.sessionTimeoutMs,
       heartbeatInterval: Math.max(300, Math.floor(this.home.sessionTimeoutMs / 10)),
       maxBytesPerPartition: maxBytes,
-      maxWaitTimeInMs: maxWaitTimeMs,
+      maxWaitTimeInMs: this.options.oneOwner ? oneOwnerWaitTimeMs : maxWaitTimeMs,
       allowAutoTopicCreation: false,
       // Every crash comes to us with restart=false: kafkajs alone would restart some for ever and others never.
       retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 1000, restartOnFailure: async () => false },

@@ -40,11 +40,13 @@ class KafkaRecord implements StreamRecord {
   }
 }
 
-/** Turns kafkajs' messages into records. Equal headers that follow one another become one shared, frozen object. */
+/**
+ * Turns kafkajs' messages into records. Equal headers that follow one another become one shared, frozen object, and of
+ * others the values that are as they were before: an emitter's differ in the id and the time only.
+ */
 export class KafkaRecordDecoder {
-  private lastNames: readonly string[] = [];
-  private lastValues: readonly unknown[] = [];
-  private lastHeaders = noHeaders;
+  private last = noHeaders;
+  private lastCount = 0;
 
   recordOf(message: KafkaMessage, timestamp: number): StreamRecord {
     const headers = message.headers === undefined ? noHeaders : this.headersOf(message.headers);
@@ -57,32 +59,35 @@ export class KafkaRecordDecoder {
   }
 
   private headersOf(headers: NonNullable<KafkaMessage['headers']>): Headers {
-    const { lastNames, lastValues } = this;
     let count = 0;
     for (const name in headers) {
-      if (name !== lastNames[count] || !isEqual(headers[name], lastValues[count])) return this.newHeaders(headers);
+      if (!isText(headers[name], this.last[name])) return this.newHeaders(headers);
       count++;
     }
-    return count === lastNames.length ? this.lastHeaders : this.newHeaders(headers);
+    return count === this.lastCount ? this.last : this.newHeaders(headers);
   }
 
   private newHeaders(headers: NonNullable<KafkaMessage['headers']>): Headers {
-    const entries = Object.entries(headers);
-    this.lastNames = entries.map(([name]) => name);
-    // Copies, because a view would keep the whole batch it came in.
-    this.lastValues = entries.map(([, value]) => (Buffer.isBuffer(value) ? Buffer.from(value) : undefined));
-    this.lastHeaders =
-      entries.length === 0
-        ? noHeaders
-        : Object.freeze(Object.fromEntries(entries.map(([name, value]) => [name, text(value)])));
-    return this.lastHeaders;
+    const made: Record<string, string> = {};
+    let count = 0;
+    for (const name in headers) {
+      const before = this.last[name];
+      made[name] = isText(headers[name], before) ? (before as string) : text(headers[name]);
+      count++;
+    }
+    this.lastCount = count;
+    this.last = count === 0 ? noHeaders : Object.freeze(made);
+    return this.last;
   }
 }
 
-/** Whether a header has the bytes that it had before; what is not one Buffer is made anew. */
-function isEqual(value: unknown, before: unknown): boolean {
-  if (!Buffer.isBuffer(value) || !Buffer.isBuffer(before) || value.length !== before.length) return false;
-  for (let at = 0; at < before.length; at++) if (value[at] !== before[at]) return false;
+/** Whether a header has the bytes of an ASCII text; what has other bytes, or several values, is made anew. */
+function isText(value: unknown, before: string | undefined): boolean {
+  if (before === undefined || !Buffer.isBuffer(value) || value.length !== before.length) return false;
+  for (let at = 0; at < before.length; at++) {
+    const byte = value[at] as number;
+    if (byte > 127 || byte !== before.charCodeAt(at)) return false;
+  }
   return true;
 }
 
