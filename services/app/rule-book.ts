@@ -1,14 +1,13 @@
 /** The rules in force, as the query role shows them: read from the same files as the detector's, their tests run here. */
-import { readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import type { Configuration } from '../../schemas/configuration.js';
 import { formatDuration } from '../../schemas/duration.js';
 import { backtest } from '../detector/backtest.js';
+import type { Excerpt } from '../detector/excerpt.js';
 import { packDirectory } from '../detector/load.js';
 import type { Rule, RuleSet } from '../detector/rule.js';
 import { RuleDirectory } from '../detector/rule-directory.js';
-import { verifyRule } from '../detector/verify.js';
 import type { RuleBook, RuleView } from '../query/api/rules.js';
 import type { Store } from '../store/store.js';
 
@@ -26,32 +25,41 @@ const backtestLimits = {
 
 export function openRuleBook(configuration: Configuration, data: string, store: Store): RuleBook {
   const own = resolve(data, configuration.rules.directory);
-  const directory = new RuleDirectory({ pack: configuration.rules.pack, paths: [own] });
+  const directory = new RuleDirectory(
+    { pack: configuration.rules.pack, paths: [own] },
+    { excerpts: true, pause: () => setImmediate() },
+  );
   let set: RuleSet = { rules: [], calendars: new Map() };
   let views: readonly RuleView[] = [];
   let lookedAt = Number.NEGATIVE_INFINITY;
-  const look = (): void => {
-    if (Date.now() - lookedAt < lookMs) return;
+  let looking: Promise<void> = Promise.resolve();
+  /** Whoever asks while the files are read waits for the same answer. */
+  const look = (): Promise<void> => {
+    if (Date.now() - lookedAt < lookMs) return looking;
     lookedAt = Date.now();
-    const changed = directory.changed();
-    if (changed === undefined) return;
-    set = changed.set;
-    const texts = new Map<string, string>();
-    views = set.rules.map((rule) => viewOf(rule, set, texts, own));
+    looking = looking
+      .catch(() => undefined)
+      .then(async () => {
+        const changed = await directory.changed();
+        if (changed === undefined) return;
+        ({ set } = changed);
+        views = set.rules.map((rule, index) => viewOf(rule, changed.excerpts[index] as Excerpt, own));
+      });
+    return looking;
   };
   return {
-    rules() {
-      look();
+    async rules() {
+      await look();
       return views;
     },
-    problems() {
-      look();
+    async problems() {
+      await look();
       return directory.problems.map(
         ({ file, line, column, message }) => `${shortName(file, own)}:${line}:${column}: ${message}`,
       );
     },
     async backtest(id, fromMs, toMs) {
-      look();
+      await look();
       const rules = set.rules.filter((rule) => rule.id === id).map((rule) => ({ ...rule, enabled: true }));
       const result = await backtest(
         async function* (sql, format) {
@@ -89,7 +97,7 @@ function shortName(file: string, own: string): string {
   return relative(own, file);
 }
 
-function viewOf(rule: Rule, set: RuleSet, texts: Map<string, string>, own: string): RuleView {
+function viewOf(rule: Rule, { source, tests }: Excerpt, own: string): RuleView {
   const {
     id,
     title,
@@ -105,15 +113,6 @@ function viewOf(rule: Rule, set: RuleSet, texts: Map<string, string>, own: strin
     window,
     threshold,
   } = rule;
-  let text = texts.get(rule.file);
-  if (text === undefined) {
-    try {
-      text = readFileSync(rule.file, 'utf8');
-    } catch {
-      text = '';
-    }
-    texts.set(rule.file, text);
-  }
   return {
     id,
     title,
@@ -131,11 +130,8 @@ function viewOf(rule: Rule, set: RuleSet, texts: Map<string, string>, own: strin
     threshold: threshold?.value ?? null,
     file: shortName(rule.file, own),
     line: rule.place.line,
-    source: sourceOf(text, rule.place.line),
-    test_results: verifyRule(rule, set).map(({ test, failures }) => ({
-      name: test.name,
-      failures: failures.map(({ place, message }) => `line ${place.line}: ${message}`),
-    })),
+    source,
+    test_results: tests,
   };
 }
 
@@ -148,18 +144,4 @@ function watches({ type, threshold, window, groupNames, options }: Rule): string
     groupNames.length === 0 ? '' : `per ${groupNames.join(', ')}`,
   ];
   return parts.filter((part) => part !== '').join(' ');
-}
-
-/** The item of the YAML list that begins on the line. */
-function sourceOf(text: string, line: number): string {
-  const lines = text.split('\n');
-  const first = lines[line - 1] ?? '';
-  const indent = /^ */.exec(first)![0].length;
-  let end = line;
-  while (end < lines.length && (lines[end]!.trim() === '' || /^ */.exec(lines[end]!)![0].length > indent)) end++;
-  return lines
-    .slice(line - 1, end)
-    .map((each) => each.slice(indent))
-    .join('\n')
-    .trimEnd();
 }

@@ -11,22 +11,39 @@
 
 /** Entries of the table: 64 MB. */
 const mostEntries = 2 ** 24;
+/** States that are linked in one step: a millisecond at most. */
+const statesAtOnce = 1024;
+
+/** The tree of all patterns: by state the next states by class, and the patterns that end there. */
+interface Trie {
+  readonly children: Map<number, number>[];
+  readonly ends: number[][];
+}
 
 export class Automaton {
   /** Class of each code unit below 128, the same for both cases of a letter; the others stand in a map. 0: in no pattern. */
   private readonly classOf = new Uint8Array(128);
   private readonly otherClasses = new Map<number, number>();
   /** By state times `width` plus class: where the next state's row begins. */
-  private readonly table: Int32Array;
+  private table!: Int32Array;
   private readonly shift: number;
   /** Patterns that end in a state: from its place in `first` to that of the next state. */
-  private readonly first: Int32Array;
-  private readonly patterns: Int32Array;
+  private first!: Int32Array;
+  private patterns!: Int32Array;
   /** Characters of each pattern that are in the table. */
-  private readonly depth: Int32Array;
+  private depth!: Int32Array;
 
-  /** @param literals In lower case, not empty each; the same text may stand there more than once. */
-  constructor(private readonly literals: readonly string[]) {
+  /**
+   * Made in steps.
+   * @param literals In lower case, not empty each; the same text may stand there more than once.
+   */
+  static *making(literals: readonly string[]): Generator<void, Automaton> {
+    const automaton = new Automaton(literals);
+    yield* automaton.prepare();
+    return automaton;
+  }
+
+  private constructor(private readonly literals: readonly string[]) {
     let classes = 1;
     for (const literal of literals) {
       for (let at = 0; at < literal.length; at++) {
@@ -41,18 +58,19 @@ export class Automaton {
     }
     for (let code = 65; code <= 90; code++) this.classOf[code] = this.classOf[code + 32] as number;
     this.shift = Math.max(1, Math.ceil(Math.log2(classes)));
+  }
+
+  private *prepare(): Generator<void> {
+    const { literals } = this;
     const most = Math.max(2, mostEntries >> this.shift);
     let longest = literals.reduce((length, literal) => Math.max(length, literal.length), 1);
-    let trie = this.build(longest, most);
+    let trie = yield* this.build(longest, most);
     while (trie === undefined) {
       longest = Math.max(1, longest >> 1);
-      trie = this.build(longest, longest === 1 ? Number.POSITIVE_INFINITY : most);
+      trie = yield* this.build(longest, longest === 1 ? Number.POSITIVE_INFINITY : most);
     }
     this.depth = Int32Array.from(literals, (literal) => Math.min(literal.length, longest));
-    const { table, first, patterns } = this.link(trie);
-    this.table = table;
-    this.first = first;
-    this.patterns = patterns;
+    yield* this.link(trie);
   }
 
   private kindOf(code: number): number {
@@ -60,7 +78,7 @@ export class Automaton {
   }
 
   /** The tree of the literals' first characters; undefined when it has too many states. */
-  private build(longest: number, most: number): { children: Map<number, number>[]; ends: number[][] } | undefined {
+  private *build(longest: number, most: number): Generator<void, Trie | undefined> {
     const children: Map<number, number>[] = [new Map()];
     const ends: number[][] = [[]];
     for (const [pattern, literal] of this.literals.entries()) {
@@ -78,15 +96,12 @@ export class Automaton {
         state = next;
       }
       (ends[state] as number[]).push(pattern);
+      yield;
     }
     return { children, ends };
   }
 
-  private link({ children, ends }: { children: Map<number, number>[]; ends: number[][] }): {
-    table: Int32Array;
-    first: Int32Array;
-    patterns: Int32Array;
-  } {
+  private *link({ children, ends }: Trie): Generator<void> {
     const { shift } = this;
     const width = 1 << shift;
     const order = [0];
@@ -101,6 +116,7 @@ export class Automaton {
     const suffix = new Int32Array(children.length);
     const all: (readonly number[])[] = [ends[0] as number[]];
     for (let state = 0; state < order.length; state++) {
+      if (state % statesAtOnce === 0) yield;
       const row = state << shift;
       const shorter = (suffix[state] as number) << shift;
       if (state > 0) for (let kind = 0; kind < width; kind++) table[row + kind] = table[shorter + kind] as number;
@@ -116,10 +132,13 @@ export class Automaton {
     const first = new Int32Array(order.length + 1);
     for (const [state, patterns] of all.entries()) first[state + 1] = (first[state] as number) + patterns.length;
     for (let at = 0; at < table.length; at++) {
+      if (at % (statesAtOnce << shift) === 0) yield;
       const next = table[at] as number;
       table[at] = (all[next] as readonly number[]).length > 0 ? ~(next << shift) : next << shift;
     }
-    return { table, first, patterns: Int32Array.from(all.flat()) };
+    this.table = table;
+    this.first = first;
+    this.patterns = Int32Array.from(all.flat());
   }
 
   /** Calls `found` with each pattern in a text in lower case, and where it begins. */

@@ -99,6 +99,9 @@ const clockMarginMs = 5_000;
 /** How often an idle stream's time is looked at. */
 const idleMs = 1_000;
 
+/** Lets the rest of the process have its turn. */
+const giveWay = (): Promise<void> => setImmediate();
+
 /** Starts to detect. Faults of the stream are retried for ever and reported; broken rule files leave it without rules. */
 export function startDetector(options: DetectorOptions): Detector {
   return new RunningDetector(options);
@@ -138,19 +141,19 @@ class RunningDetector implements Detector {
     this.clock = options.clock ?? Date.now;
     this.nextCheckpointMs = this.clock() + this.times.checkpointMs;
     this.file = join(options.directory, 'checkpoint');
-    this.directory = new RuleDirectory(options.rules);
+    this.directory = new RuleDirectory(options.rules, { excerpts: false, pause: giveWay });
     this.merge = new Merge(this.times.holdMs);
     this.progress = new ConsumerProgress({ stream: options.stream, topic, clock: this.clock });
     this.around = {
       stream: options.stream,
       group,
-      engineOf: (rules) => new Engine(rules, (alert) => this.pending.push(alert), options.limits),
+      making: (rules) => Engine.making(rules, (alert) => this.pending.push(alert), options.limits),
       limits: options.limits ?? {},
       ask: options.ask,
       storedOffsets: options.storedOffsets,
       report: (what, details) => options.report?.(what, details),
       clock: this.clock,
-      pause: async () => void (await setImmediate()),
+      pause: giveWay,
     };
     this.state = this.nothing();
     this.metrics = detectorMetrics(options.metrics, {
@@ -164,7 +167,7 @@ class RunningDetector implements Detector {
   }
 
   private nothing(): DetectorState {
-    return { engine: this.around.engineOf({ rules: [], calendars: new Map() }), offsets: new Map() };
+    return { engine: new Engine({ rules: [], calendars: new Map() }, () => undefined), offsets: new Map() };
   }
 
   /** Runs a step when no other one runs. */
@@ -276,7 +279,7 @@ class RunningDetector implements Detector {
   /** Reads rule files that changed. True when other rules are to be in force. */
   private async readRules(): Promise<boolean> {
     const before = this.directory.problems;
-    const changed = await this.directory.changedInTurns(this.around.pause);
+    const changed = await this.directory.changed();
     if (changed !== undefined) {
       this.rules = changed.set;
       this.metrics.reloads.inc({ result: 'taken' });

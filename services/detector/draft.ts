@@ -75,6 +75,9 @@ export function compileRule(located: Located, around: Surroundings): Rule | unde
     const near = nearestName(typeName, [...ruleTypes.keys()]);
     const hint = near === undefined ? `There are: ${[...ruleTypes.keys()].join(', ')}.` : `Did you mean "${near}"?`;
     context.problem((typeAt ?? located).place, `there is no rule type "${typeName}". ${hint}`);
+    // What is looked for is the same for all types: its mistakes are told as well.
+    const looked = child(located, 'detection');
+    if (looked?.kind === 'map') detection(looked, context);
     return undefined;
   }
   const keys = checkShape(located, shapeOf(type), context.problem) as Readonly<Record<string, unknown>> | undefined;

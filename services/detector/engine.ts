@@ -21,11 +21,12 @@ import { batchLength, FetchAhead } from './fetch-ahead.js';
 import { GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
-import { Matcher, Slots } from './matcher.js';
+import { Matcher, Slots, type Wanted } from './matcher.js';
 import { RecentIds } from './recent-ids.js';
 import type { Rule, RuleSet } from './rule.js';
 import { type Moment, type RuleCounts, RuleRun } from './rule-run.js';
 import { Timers } from './timers.js';
+import { atOnce } from './turns.js';
 
 export interface EngineLimits {
   /** Bytes of state of all rules, as counted by each type. */
@@ -80,16 +81,16 @@ export class Engine {
     alerts: 0,
     alertsLeftOut: 0,
   };
-  private readonly rules: readonly RuleRun[];
-  private readonly matcher: Matcher;
+  private readonly rules: RuleRun[] = [];
+  private matcher!: Matcher;
   /** One for each record of a batch; `reader` is that of the record in hand. */
-  private readonly readers: readonly EventReader[];
-  private reader: EventReader;
+  private readers!: readonly EventReader[];
+  private reader!: EventReader;
   private readonly moment: Moment;
   private readonly indexes = new Map<string, GroupIndex>();
   private readonly timers = new Timers();
   private readonly slots = new Slots();
-  private readonly ids: RecentIds;
+  private ids: RecentIds;
   private readonly limits: EngineLimits;
   private readonly owners = new Map<string, number>();
   /** Alerts of this minute by rule and tenant. */
@@ -99,15 +100,30 @@ export class Engine {
   private swept = 0;
   /** Of each record of the batch: whether it is an event. */
   private readonly readable: boolean[] = new Array(batchLength).fill(false);
-  private readonly ahead: FetchAhead;
+  private ahead!: FetchAhead;
   /** The stream's time. */
   clock = Number.NEGATIVE_INFINITY;
 
-  /** @param emit Called with each alert, in order. */
+  /** An engine in steps: for rules by the thousand the constructor takes a while. */
+  static *making(
+    ruleSet: RuleSet,
+    emit: (alert: Alert) => void,
+    limits: Partial<EngineLimits> = {},
+  ): Generator<void, Engine> {
+    const engine = new Engine(ruleSet, emit, limits, false);
+    yield* engine.prepare();
+    return engine;
+  }
+
+  /**
+   * @param emit Called with each alert, in order.
+   * @param isReady False: of no use before `prepare` has ended.
+   */
   constructor(
     readonly ruleSet: RuleSet,
     private readonly emit: (alert: Alert) => void,
     limits: Partial<EngineLimits> = {},
+    isReady = true,
   ) {
     this.limits = { ...defaultEngineLimits, ...limits };
     this.ids = new RecentIds(this.limits.rememberedIds);
@@ -121,7 +137,11 @@ export class Engine {
         return id();
       },
     };
-    const { slots } = this;
+    if (isReady) atOnce(this.prepare());
+  }
+
+  private *prepare(): Generator<void> {
+    const { slots, rules, ruleSet } = this;
     const around = {
       timers: this.timers,
       slots,
@@ -131,11 +151,16 @@ export class Engine {
       limited: (rule: RuleRun, tenant: string, limit: string, count: number) =>
         this.limited(rule.rule.id, tenant, limit, count),
     };
-    this.rules = ruleSet.rules.filter(({ enabled }) => enabled).map((rule, index) => new RuleRun(rule, index, around));
-    const wanted = this.rules.flatMap(({ rule: { roles }, index }) =>
-      roles.map(({ expression }, role) => ({ rule: index, role, expression })),
-    );
-    this.matcher = new Matcher(wanted, this.rules.length, slots, ruleSet.calendars);
+    const wanted: Wanted[] = [];
+    for (const rule of ruleSet.rules) {
+      if (!rule.enabled) continue;
+      const index = rules.length;
+      rules.push(new RuleRun(rule, index, around));
+      for (const [role, { expression }] of rule.roles.entries()) wanted.push({ rule: index, role, expression });
+      yield;
+    }
+    // The fields that a rule groups by have their number by now.
+    this.matcher = yield* Matcher.making(wanted, rules.length, slots, ruleSet.calendars);
     this.readers = Array.from({ length: batchLength }, () => new EventReader(slots.fields, this.matcher.fieldValues));
     this.reader = this.readers[0] as EventReader;
     this.ahead = new FetchAhead(this.readers);
@@ -345,8 +370,11 @@ export class Engine {
     this.limitAlerts.clear();
   }
 
-  /** The whole state in pieces that `structuredClone` takes. Nothing may be taken in before the last piece was read. */
-  *save(): Generator<SavedPiece> {
+  /**
+   * The whole state in pieces that `structuredClone` takes. Nothing may be taken in before the last piece was read.
+   * @param withIds Without them `ids` is undefined.
+   */
+  *save(withIds = true): Generator<SavedPiece> {
     yield {
       of: 'engine',
       rules: this.rules.map(({ rule }) => [rule.id, rule.version] as const),
@@ -355,7 +383,7 @@ export class Engine {
       records: this.counts.records,
       minute: this.minute,
       alertsOfMinute: [...this.alertsOfMinute],
-      ids: this.ids.save(),
+      ids: withIds ? this.ids.save() : undefined,
       limitAlerts: [...this.limitAlerts].map(([tenant, episodes]) => [tenant, episodes.save()]),
     };
     for (const { rule, shares } of this.rules) {
@@ -379,12 +407,19 @@ export class Engine {
     }
   }
 
-  /** Takes over the groups of another engine's rules, as `load` does, and nothing else of it. */
-  adopt(other: Engine): void {
+  /** Takes over the groups of another engine's rules, as `load` does, and nothing else of it. In steps. */
+  *adopting(other: Engine): Generator<void> {
     const shares = function* (): Generator<SavedPiece> {
-      for (const piece of other.save()) if (piece.of !== 'engine') yield piece;
+      for (const piece of other.save(false)) if (piece.of !== 'engine') yield piece;
     };
-    this.load(shares());
+    yield* this.loading(shares());
+  }
+
+  /** Takes over what another engine knows, which is not used any more. In steps; returns what `load` returns. */
+  *succeeding(other: Engine): Generator<void, Set<string>> {
+    this.ids = other.ids;
+    Object.assign(this.counts, other.counts);
+    return yield* this.loading(other.save(false));
   }
 
   /**
@@ -392,6 +427,10 @@ export class Engine {
    * Returns the ids of the rules that found their state.
    */
   load(pieces: Iterable<SavedPiece>): Set<string> {
+    return atOnce(this.loading(pieces));
+  }
+
+  private *loading(pieces: Iterable<SavedPiece>): Generator<void, Set<string>> {
     const found = new Set<string>();
     const byId = new Map(this.rules.map((each) => [each.rule.id, each]));
     let current: RuleRun['shares'] extends Map<string, infer S> ? S | undefined : never;
@@ -403,7 +442,7 @@ export class Engine {
         this.counts.records = piece.records;
         this.minute = piece.minute;
         for (const [key, count] of piece.alertsOfMinute) this.alertsOfMinute.set(key, count);
-        this.ids.load(piece.ids);
+        if (piece.ids !== undefined) this.ids.load(piece.ids);
         for (const [tenant, saved] of piece.limitAlerts as [string, unknown][]) this.limitEpisodes(tenant).load(saved);
       } else if (piece.of === 'share') {
         const run = byId.get(piece.id);
@@ -413,9 +452,10 @@ export class Engine {
         current.groups.load(piece.groups);
         current.episodes.load(piece.episodes);
       } else if (current !== undefined) for (const group of piece.saved) current.groups.loadGroup(group);
+      yield;
     }
     this.timers.clear();
-    for (const rule of this.rules) rule.setTimers();
+    for (const rule of this.rules) yield* rule.setTimers();
     for (const [tenant, episodes] of this.limitAlerts) {
       for (const key of episodes.keys())
         this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });

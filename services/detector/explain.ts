@@ -6,6 +6,7 @@ import type { Expression } from './expression.js';
 import type { FieldReference } from './fields.js';
 import { Matcher, Slots } from './matcher.js';
 import type { Role, Rule, RuleSet } from './rule.js';
+import { atOnce } from './turns.js';
 
 /** A field's text, or of a list its items. */
 type FieldText = string | readonly string[];
@@ -61,11 +62,13 @@ export function explain({ calendars }: RuleSet, rule: Rule, records: readonly En
   const tested = new Map<Expression, number>();
   for (const each of wanted) if (each.op === 'test') tested.set(each, slotOf(each.field));
   // The matcher knows the fields that have a number by then.
-  const matcher = new Matcher(
-    wanted.map((expression, index) => ({ rule: index, role: 0, expression })),
-    wanted.length,
-    slots,
-    calendars,
+  const matcher = atOnce(
+    Matcher.making(
+      wanted.map((expression, index) => ({ rule: index, role: 0, expression })),
+      wanted.length,
+      slots,
+      calendars,
+    ),
   );
   const reader = new EventReader(slots.fields, matcher.fieldValues);
   const textOf = (slot: number): FieldText => reader.items(slot) ?? reader.text(slot);

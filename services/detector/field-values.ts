@@ -57,17 +57,17 @@ const probes = 4;
 
 export class FieldValues {
   /** Of an event without the field. */
-  readonly default: Value;
+  default!: Value;
   private readonly equals = new Map<string, number[]>();
   private readonly equalsCased = new Map<string, number[]>();
   private readonly literals: Literal[] = [];
-  private readonly automaton: Automaton | undefined;
+  private automaton: Automaton | undefined;
   private readonly present: number[] = [];
   private readonly missing: number[] = [];
   private readonly numbers: { test: number; holds: (number: number) => boolean }[] = [];
   private readonly checks: { test: number; check: Check }[] = [];
   /** A longer value, in bytes of JSON, equals none of the texts: a character takes six bytes at most. */
-  private readonly longestEqual: number;
+  private longestEqual = 0;
   private readonly long: Value;
   private readonly met = new Set<number>();
   private readonly refused = new Set<number>();
@@ -79,22 +79,30 @@ export class FieldValues {
   /** The sum of what was read only to have it near. */
   private fetched = 0;
 
-  /** @param tests By the number that they have among all tests of the rules. */
-  constructor(
-    private readonly kind: FieldKind,
-    tests: ReadonlyMap<number, Test>,
-  ) {
+  private constructor(private readonly kind: FieldKind) {
+    this.long = { text: undefined, tests: this.present };
+  }
+
+  /**
+   * Made in steps, because there may be thousands of patterns.
+   * @param tests By the number that they have among all tests of the rules.
+   */
+  static *making(kind: FieldKind, tests: ReadonlyMap<number, Test>): Generator<void, FieldValues> {
+    const values = new FieldValues(kind);
     const texts: string[] = [];
     const literal = (text: string, rest: Literal): void => {
       texts.push(text);
-      this.literals.push(rest);
+      values.literals.push(rest);
     };
-    for (const [test, each] of tests) this.add(test, each, literal);
-    this.automaton = texts.length === 0 ? undefined : new Automaton(texts);
-    const equal = [...this.equals.keys(), ...this.equalsCased.keys()];
-    this.longestEqual = equal.reduce((longest, text) => Math.max(longest, text.length * 6), 0);
-    this.long = { text: undefined, tests: this.present };
-    this.default = this.ofText(defaultText(kind));
+    for (const [test, each] of tests) {
+      values.add(test, each, literal);
+      yield;
+    }
+    if (texts.length > 0) values.automaton = yield* Automaton.making(texts);
+    for (const text of [...values.equals.keys(), ...values.equalsCased.keys()])
+      values.longestEqual = Math.max(values.longestEqual, text.length * 6);
+    values.default = values.ofText(defaultText(kind));
+    return values;
   }
 
   private add(test: number, each: Test, literal: (text: string, rest: Literal) => void): void {

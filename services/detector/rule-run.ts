@@ -32,6 +32,9 @@ export interface RuleCounts {
   overflow: number;
 }
 
+/** Groups whose timers are set in one step. */
+const groupsAtOnce = 1024;
+
 /** One rule in one tenant. */
 export interface Share {
   readonly tenant: string;
@@ -283,9 +286,12 @@ export class RuleRun {
   }
 
   /** Sets the timers of everything that waits, after loading. */
-  setTimers(): void {
+  *setTimers(): Generator<void> {
     for (const share of this.shares.values()) {
-      for (let place = 0; place < share.groups.size; place++) this.setTimer(share, share.groups.keyAt(place), place);
+      for (let place = 0; place < share.groups.size; place++) {
+        if (place % groupsAtOnce === 0) yield;
+        this.setTimer(share, share.groups.keyAt(place), place);
+      }
       for (const key of share.episodes.keys()) {
         const at = share.episodes.due(key);
         if (at < Number.POSITIVE_INFINITY)

@@ -7,6 +7,7 @@ import type { Engine, EngineLimits } from './engine.js';
 import { streamMicros } from './event-reader.js';
 import type { Ask } from './history.js';
 import type { RuleSet } from './rule.js';
+import { inTurns } from './turns.js';
 import { warmUp } from './warmup.js';
 
 export interface DetectorState {
@@ -18,7 +19,8 @@ export interface DetectorState {
 export interface TakingUp {
   readonly stream: Stream;
   readonly group: string;
-  readonly engineOf: (rules: RuleSet) => Engine;
+  /** An engine of its own for these rules, in steps. */
+  readonly making: (rules: RuleSet) => Generator<void, Engine>;
   readonly limits: Partial<EngineLimits>;
   readonly ask: Ask | undefined;
   readonly storedOffsets: (() => Promise<ReadonlyMap<number, number>>) | undefined;
@@ -44,7 +46,7 @@ export async function takeUp(
   partitions: readonly number[],
   file: string,
 ): Promise<TakenUp> {
-  const engine = around.engineOf(rules);
+  const engine = await inTurns(around.making(rules), around.pause);
   const checkpoint = await usable(around, file);
   const known = checkpoint === undefined ? new Set<string>() : engine.load(checkpoint.pieces);
   const { offsets, drained } = await begin(around, partitions, checkpoint?.head.offsets ?? new Map());
@@ -65,9 +67,8 @@ export async function takeMore(
 
 /** The same state under other rules: what is unchanged goes on, what is new learns from history. */
 export async function withRules(around: TakingUp, { engine, offsets }: DetectorState, rules: RuleSet): Promise<Engine> {
-  const next = around.engineOf(rules);
-  const known = next.load(engine.save());
-  Object.assign(next.counts, engine.counts);
+  const next = await inTurns(around.making(rules), around.pause);
+  const known = await inTurns(next.succeeding(engine), around.pause);
   await teach(around, next, known, offsets);
   return next;
 }
@@ -148,7 +149,7 @@ async function teach(
       limits,
       pause,
     });
-    engine.adopt(warmed.engine);
+    await inTurns(engine.adopting(warmed.engine), pause);
     report('new rules learned from stored history', {
       rules: fresh.length,
       names,

@@ -3,14 +3,18 @@
  * What it would have alerted on is not told, and a condition that holds now is told when it next holds.
  */
 import { Engine, type EngineLimits } from './engine.js';
+import type { EngineRecord } from './event-reader.js';
 import { selectionSql } from './evidence.js';
 import { type Ask, type HistoryRange, readHistory, rowsByHour } from './history.js';
 import type { RuleSet } from './rule.js';
+import { inTurns } from './turns.js';
 
 /** Rows for all new rules together: about half a minute. The newest are taken. */
 const mostRows = 2_000_000;
 /** Longest condition that is sent; beyond it all calls are read. */
 const longestWhere = 32_768;
+/** Records between two looks at the time. */
+const takenAtOnce = 64;
 
 export interface WarmUpRequest {
   readonly rules: RuleSet;
@@ -32,7 +36,10 @@ export interface WarmUp {
 }
 
 export async function warmUp(ask: Ask, request: WarmUpRequest): Promise<WarmUp> {
-  const engine = new Engine(request.rules, () => undefined, request.limits);
+  const engine = await inTurns(
+    Engine.making(request.rules, () => undefined, request.limits),
+    request.pause,
+  );
   const range = rangeOf(engine, request);
   if (range === undefined) return { engine, events: 0, sinceMicros: undefined, cut: false };
   const hours = await rowsByHour(ask, range);
@@ -45,12 +52,19 @@ export async function warmUp(ask: Ask, request: WarmUpRequest): Promise<WarmUp> 
   const sinceMicros = Math.max(range.fromMicros, (hours[from] as { hourMicros: number }).hourMicros);
   let events = 0;
   for await (const records of readHistory(ask, { ...range, fromMicros: sinceMicros }, engine.columns)) {
-    for (const record of records) engine.take(record);
+    await inTurns(taking(engine, records), request.pause);
     events += records.length;
     await request.pause();
   }
   engine.forgetEpisodes();
   return { engine, events, sinceMicros, cut: from > 0 };
+}
+
+function* taking(engine: Engine, records: readonly EngineRecord[]): Generator<void> {
+  for (let from = 0; from < records.length; from += takenAtOnce) {
+    engine.takeAll(records.slice(from, from + takenAtOnce));
+    yield;
+  }
 }
 
 /** What the rules remember, and no more: each as far back as its groups live, and only what it selects. */

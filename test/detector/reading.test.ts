@@ -7,6 +7,7 @@ import { parseTimeMicros } from '../../schemas/time.js';
 import { EventReader } from '../../services/detector/event-reader.js';
 import { FieldValues } from '../../services/detector/field-values.js';
 import { type FieldReference, resolveField } from '../../services/detector/fields.js';
+import { atOnce } from '../../services/detector/turns.js';
 import { seededRandom } from '../traffic.js';
 
 const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
@@ -29,7 +30,7 @@ const recordedAtMs = Date.UTC(2026, 10, 24, 12);
 function readerOf(): EventReader {
   return new EventReader(
     references,
-    references.map(({ kind }) => new FieldValues(kind, new Map())),
+    references.map(({ kind }) => atOnce(FieldValues.making(kind, new Map()))),
   );
 }
 

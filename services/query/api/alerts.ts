@@ -57,7 +57,7 @@ const quarterMs = 900_000;
 
 async function chartOf(ask: AskRows, id: string, rules: RuleBook | undefined, now: number) {
   const alert = await oneAlert(ask, id);
-  const rule = rules?.rules().find((each) => each.id === alert.rule_id);
+  const rule = (await rules?.rules())?.find((each) => each.id === alert.rule_id);
   const windowMs = rule?.window_ms ?? null;
   const firstMs = Date.parse(alert.first_at);
   const lastMs = Date.parse(alert.last_at);

@@ -38,9 +38,9 @@ export interface BacktestFigures {
 }
 
 export interface RuleBook {
-  rules(): readonly RuleView[];
+  rules(): Promise<readonly RuleView[]>;
   /** Mistakes in the files, in words. */
-  problems(): readonly string[];
+  problems(): Promise<readonly string[]>;
   backtest(id: string, fromMs: number, toMs: number): Promise<BacktestFigures>;
 }
 
@@ -76,8 +76,8 @@ function rowOf(
 }
 
 export function ruleRoutes(book: RuleBook | undefined): Route[] {
-  const find = (id: string): RuleView => {
-    const rule = book?.rules().find((each) => each.id === id);
+  const find = async (id: string): Promise<RuleView> => {
+    const rule = (await book?.rules())?.find((each) => each.id === id);
     if (rule === undefined) throw new AuditdError('not_found', `There is no rule ${id.slice(0, 80)}.`);
     return rule;
   };
@@ -88,15 +88,15 @@ export function ruleRoutes(book: RuleBook | undefined): Route[] {
       handle: async ({ ask }) => {
         const fired = await firedOf(ask);
         return {
-          rules: (book?.rules() ?? []).map((rule) => rowOf(rule, fired.get(rule.id))),
-          problems: book?.problems() ?? [],
+          rules: ((await book?.rules()) ?? []).map((rule) => rowOf(rule, fired.get(rule.id))),
+          problems: (await book?.problems()) ?? [],
         };
       },
     }),
     route('GET', '/rules/:id', 'One rule, its text, its tests and its runbook', {
       answer: fullRule,
       handle: async ({ params, ask }) => {
-        const rule = find(params.id!);
+        const rule = await find(params.id!);
         return { ...rule, ...rowOf(rule, (await firedOf(ask)).get(rule.id)) };
       },
     }),
@@ -104,7 +104,7 @@ export function ruleRoutes(book: RuleBook | undefined): Route[] {
       query: backtestQuery,
       answer: backtestAnswer,
       handle: async ({ params, query, now, who }) => {
-        const rule = find(params.id!);
+        const rule = await find(params.id!);
         // The engine reads every tenant's calls.
         if (tenantSeen(who.reader) !== undefined)
           throw new AuditdError('key_role_wrong', 'A backtest reads the calls of every tenant; this key may not.');
