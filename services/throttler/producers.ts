@@ -10,7 +10,7 @@ interface Watched {
 }
 
 /** A producer that served none for so long no longer has a share. */
-const forgottenMs = 60_000;
+export const rememberedMs = 60_000;
 /** Producers of one signal: their shares are below a call a minute then. */
 const mostProducers = 10_000;
 
@@ -68,7 +68,7 @@ export class ProducerCounts {
   count(signalId: string): number {
     const seen = this.#watched.get(signalId)?.seen;
     if (seen === undefined) return 1;
-    for (const [producer, at] of seen) if (at + forgottenMs < this.#newestMs) seen.delete(producer);
+    for (const [producer, at] of seen) if (at + rememberedMs < this.#newestMs) seen.delete(producer);
     return Math.max(1, seen.size);
   }
 }

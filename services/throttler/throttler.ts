@@ -18,7 +18,7 @@ import type { Consumer, RecordBatch, Stream, StreamRecord, Topic } from '../stre
 import { liftOf, wishOfResponse } from './by-hand.js';
 import { type FixedLimit, limitWishes } from './fixed.js';
 import type { ThrottlerMetrics } from './metrics.js';
-import { ProducerCounts } from './producers.js';
+import { ProducerCounts, rememberedMs } from './producers.js';
 import { changes, type Lift, type Policy, type Wanted, type Wish, wanted, wishesOf } from './wishes.js';
 
 export interface ThrottlerOptions {
@@ -68,6 +68,7 @@ export class Throttler {
   readonly #behind = new Map<string, number>();
   readonly #reached = new Map<string, number>();
   #isOwner = false;
+  #ownerSinceMicros = 0;
   #deciding: Promise<void> | undefined;
   #isDirty = false;
   #timer: NodeJS.Timeout | undefined;
@@ -168,6 +169,7 @@ export class Throttler {
       }
     }
     this.#isOwner = true;
+    this.#ownerSinceMicros = this.#options.clock();
     this.#decide();
   }
 
@@ -262,13 +264,17 @@ export class Throttler {
       const lifts = this.#lifts();
       const want = wanted(this.#wishes(), lifts, this.#options.policy, nowMicros);
       this.#producers.watch([...want.values()].filter(({ interval_micros }) => interval_micros > 0));
-      const count = (signal: Wanted): number => this.#producers.count(signal.signal_id);
+      // Who took over has not heard of the producers yet: as many as were known share for as long as one is remembered.
+      const isNew = nowMicros < this.#ownerSinceMicros + rememberedMs * 1000;
+      const count = ({ signal_id }: Wanted): number =>
+        Math.max(this.#producers.count(signal_id), isNew ? (this.#current.get(signal_id)?.producers ?? 1) : 1);
       try {
         const signingKeyId = this.#options.signingKeyId();
         const isStale = ({ key_id }: ThrottleSignal): boolean => key_id !== signingKeyId;
         const signals = changes(this.#current, want, lifts, count, nowMicros, isStale).map(this.#options.sign);
         if (signals.length > 0) await this.#write(signals);
-        this.#wakeAt(nextEnd(this.#wishes(), nowMicros));
+        const knownMicros = isNew ? this.#ownerSinceMicros + rememberedMs * 1000 : Number.POSITIVE_INFINITY;
+        this.#wakeAt(Math.min(knownMicros, nextEnd(this.#wishes(), nowMicros)));
       } catch (error) {
         this.#options.onFault(error, 'signals were not written and are tried again');
         this.#isDirty = true;

@@ -181,8 +181,8 @@ describe('a throttler', () => {
     expect(throttler.status().foreign_signals).toBe(3);
   });
 
-  it('shares a rate among the producers that serve the caller', async () => {
-    await startOne();
+  it('shares a rate among the producers that serve the caller, after a restart as well', async () => {
+    const first = await startOne();
     await tell(makeAlert(start));
     await written(1);
     const call = { actor_id: 'alice', tool_name: 'echo' };
@@ -190,6 +190,10 @@ describe('a throttler', () => {
     await append('calls', { ...call, producer_id: 'p2' });
     await append('calls', { ...call, tool_name: 'other', producer_id: 'p3' });
     expect((await written(2))[1]).toMatchObject({ producers: 2 });
+    await first.close();
+    await startOne();
+    await tell(makeAlert(start, { alert_id: 'a2', group: { actor_id: 'bob' } }));
+    expect((await written(3))[2]?.scope).toEqual({ actor_id: 'bob' });
   });
 
   it('holds the fixed limits of the configuration without any rule', async () => {
