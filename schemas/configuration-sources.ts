@@ -23,6 +23,14 @@ export interface ConfigurationSources {
 
 type Tree = { [name: string]: unknown };
 
+/** Of each configuration the files that values came from, by dotted path: for what follows a file while it runs. */
+const filesOf = new WeakMap<Configuration, ReadonlyMap<string, string>>();
+
+/** The file that a value came from (`_FILE`, `_file`); undefined where it was given itself, or not at all. */
+export function fileOfValue(configuration: Configuration, path: string): string | undefined {
+  return filesOf.get(configuration)?.get(path);
+}
+
 function setAt(tree: Tree, path: readonly string[], value: unknown): void {
   let node = tree;
   for (const name of path.slice(0, -1)) {
@@ -46,10 +54,11 @@ function setAt(tree: Tree, path: readonly string[], value: unknown): void {
 export function parseConfiguration(sources: ConfigurationSources): Configuration {
   const problems: string[] = [];
   const places = new Map<string, string>();
+  const files = new Map<string, string>();
   const { tree, placeOf } = readTree(sources.file, problems);
   const named = takeFileNames(tree);
-  applyEnvironment(tree, sources, problems, places);
-  const unread = readNamedFiles(tree, named, sources, { problems, places, placeOf });
+  applyEnvironment(tree, sources, { problems, places, files });
+  const unread = readNamedFiles(tree, named, sources, { problems, places, placeOf, files });
   for (const [path, value] of Object.entries(sources.flags ?? {})) {
     if (value === undefined) continue;
     setAt(tree, path.split('.'), value);
@@ -57,7 +66,10 @@ export function parseConfiguration(sources: ConfigurationSources): Configuration
   }
   nameChannelFiles(tree, dirname(sources.file?.path ?? '.'));
   const result = configurationSchema.safeParse(tree);
-  if (result.success && problems.length === 0) return result.data;
+  if (result.success && problems.length === 0) {
+    filesOf.set(result.data, files);
+    return result.data;
+  }
   for (const issue of result.error?.issues ?? []) {
     // That a value is missing is no news where its file could not be read.
     if (!unread.has(issue.path.join('.'))) describeIssue(issue, problems, places, placeOf);
@@ -136,13 +148,20 @@ function takeFileNames(tree: Tree): NamedFile[] {
   return found;
 }
 
+/** What reading the sources tells: mistakes, and for each value where it stands and in which file. */
+interface Report {
+  readonly problems: string[];
+  readonly places: Map<string, string>;
+  readonly files: Map<string, string>;
+}
+
 function readNamedFiles(
   tree: Tree,
   files: readonly NamedFile[],
   sources: ConfigurationSources,
-  report: { readonly problems: string[]; readonly places: Map<string, string>; readonly placeOf: PlaceOf },
+  report: Report & { readonly placeOf: PlaceOf },
 ): Set<string> {
-  const { problems, places, placeOf } = report;
+  const { problems, places, files: read, placeOf } = report;
   const unread = new Set<string>();
   for (const { key, path, name } of files) {
     const dotted = key.path.join('.');
@@ -154,7 +173,9 @@ function readNamedFiles(
     else if (valueAt(tree, key.path) !== undefined)
       problems.push(`${place}: ${path.join('.')}: ${key.path.at(-1)} is set as well, expected one of them`);
     else {
-      const value = readValue(resolve(dirname(sources.file?.path ?? '.'), name), place, sources, problems);
+      const file = resolve(dirname(sources.file?.path ?? '.'), name);
+      const value = readValue(file, place, sources, problems);
+      read.set(dotted, file);
       if (value === undefined) unread.add(dotted);
       else setAt(tree, key.path, value);
       places.set(dotted, place);
@@ -179,12 +200,7 @@ function readValue(path: string, place: string, sources: ConfigurationSources, p
   }
 }
 
-function applyEnvironment(
-  tree: Tree,
-  sources: ConfigurationSources,
-  problems: string[],
-  places: Map<string, string>,
-): void {
+function applyEnvironment(tree: Tree, sources: ConfigurationSources, { problems, places, files }: Report): void {
   const environment = sources.environment ?? {};
   const keys = new Map(
     configurationKeys().flatMap((key) => (key.variable === undefined ? [] : [[key.variable, key] as const])),
@@ -207,6 +223,7 @@ function applyEnvironment(
       const read = readValue(raw, name, sources, problems);
       if (read === undefined) continue;
       text = read;
+      files.set(key.path.join('.'), resolve(raw));
     }
     setAt(tree, key.path, ofKind(text, key.kind));
     places.set(key.path.join('.'), name);

@@ -57,7 +57,7 @@ export const throttlerSection = z.strictObject({
     .meta({ contentMediaType: 'application/x-pem-file' })
     .optional()
     .describe(
-      'Ed25519 public keys (SPKI, PEM) whose signals a gateway hands out and a throttler goes on with, besides those of keys/throttle.pub in the data directory.',
+      'Ed25519 public keys (SPKI, PEM) whose signals a gateway hands out and a throttler goes on with, besides those of keys/throttle.pub in the data directory. Their file is read again while the process runs.',
     ),
   signing_key: z
     .string()
@@ -65,6 +65,6 @@ export const throttlerSection = z.strictObject({
     .meta({ writeOnly: true })
     .optional()
     .describe(
-      'Ed25519 private key (PKCS #8, PEM) that signs signals. Default: keys/throttle.key in the data directory, made where missing.',
+      'Ed25519 private key (PKCS #8, PEM) that signs signals. Default: keys/throttle.key in the data directory, made where missing. Its file is read again while the process runs.',
     ),
 });

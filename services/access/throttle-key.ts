@@ -5,6 +5,9 @@
  *   keys/throttle-next.key  the one that the next rotation takes, where it was prepared
  *   keys/throttle.pub       public keys (SPKI, PEM), the newest first; `# until TIME` stands above one that was replaced
  *
+ * Where the configuration names files of keys instead (`throttler.signing_key_file`, `throttler.public_keys_file`), those
+ * are followed in the same way.
+ *
  * Whoever takes signals takes those of every key that the file holds, so a key becomes public before it signs, and stays
  * public for a grace time after it was replaced.
  */
@@ -22,36 +25,47 @@ import {
   type UnsignedSignal,
 } from '../../schemas/throttle.js';
 
+/** A key of the configuration: its text, and the file that holds it now, where it came from one. */
+export interface GivenKey {
+  readonly text: string;
+  readonly file?: string | undefined;
+}
+
 export interface ThrottleKeysOptions {
   /** `throttler.signing_key`: PEM; the files of the data directory are not signed with then. */
-  readonly signingKey?: string | undefined;
+  readonly signingKey?: GivenKey | undefined;
   /** `throttler.public_keys`: PEM; taken besides those of the data directory. */
-  readonly publicKeys?: string | undefined;
+  readonly publicKeys?: GivenKey | undefined;
 }
 
 /** A rotation is taken up at the latest after this time; a look at the files costs about 10 µs. */
 const lookAgainMs = 1_000;
 
-/** The keys of a process, which follow the files of the data directory while it runs. */
+/**
+ * The keys of a process, which follow their files while it runs. A file that cannot be read for now, or holds no such
+ * key, leaves what it held before.
+ */
 export class ThrottleKeys {
   readonly #data: string;
-  readonly #given: Map<string, KeyObject>;
-  readonly #givenKey: KeyObject | undefined;
+  readonly #options: ThrottleKeysOptions;
+  #given: Map<string, KeyObject>;
+  #givenKey: KeyObject | undefined;
   #trusted = new Map<string, KeyObject>();
   #signing: { readonly privateKey: KeyObject; readonly keyId: string } | undefined;
   #seen = '';
   #nextLookMs = 0;
 
   /** @throws AuditdError `configuration_invalid` when a key is no Ed25519 key. */
-  constructor(data: string, { signingKey, publicKeys }: ThrottleKeysOptions) {
+  constructor(data: string, options: ThrottleKeysOptions) {
     this.#data = data;
+    this.#options = options;
+    const { signingKey, publicKeys } = options;
     try {
-      this.#given = publicKeysOf(publicKeys ?? '');
+      this.#given = publicKeysOf(publicKeys?.text ?? '');
     } catch (error) {
       throw new AuditdError('configuration_invalid', `throttler.public_keys: ${(error as Error).message}`);
     }
-    this.#givenKey = signingKey === undefined ? undefined : readKey(signingKey, 'throttler.signing_key');
-    if (this.#givenKey !== undefined) this.#signWith(this.#givenKey);
+    this.#givenKey = signingKey && readKey(signingKey.text, 'throttler.signing_key');
     this.#look();
   }
 
@@ -98,6 +112,9 @@ export class ThrottleKeys {
   #look(): void {
     this.#nextLookMs = Date.now() + lookAgainMs;
     const path = dataPaths.throttlePublicKeys(this.#data);
+    const { signingKey, publicKeys } = this.#options;
+    this.#given = reread(publicKeys, readPublic) ?? this.#given;
+    this.#givenKey = reread(signingKey, (text) => readKey(text, 'throttler.signing_key')) ?? this.#givenKey;
     this.#trusted = new Map(this.#given);
     if (isThere(path)) for (const [id, key] of publicKeysOf(readFileSync(path, 'utf8'))) this.#trusted.set(id, key);
     const privatePath = dataPaths.throttleKey(this.#data);
@@ -106,6 +123,22 @@ export class ThrottleKeys {
     if (this.#givenKey !== undefined) this.#signWith(this.#givenKey);
     else if (seen !== this.#seen) this.#signing = undefined;
     this.#seen = seen;
+  }
+}
+
+function readPublic(pem: string): Map<string, KeyObject> {
+  const keys = publicKeysOf(pem);
+  if (keys.size === 0) throw new Error('no public key');
+  return keys;
+}
+
+/** What the file of a key holds now; undefined when there is none, or it cannot be read. */
+function reread<T>(given: GivenKey | undefined, read: (text: string) => T): T | undefined {
+  if (given?.file === undefined) return undefined;
+  try {
+    return read(readFileSync(given.file, 'utf8'));
+  } catch {
+    return undefined;
   }
 }
 

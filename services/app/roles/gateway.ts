@@ -3,11 +3,12 @@ import { createGateway } from '../../gateway/gateway.js';
 import { adoptRegularly } from '../adoption.js';
 import type { RoleContext, RunningRole } from '../roles.js';
 import { spoolMetrics } from '../spool-metrics.js';
+import { givenKey } from '../throttle-keys.js';
 
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, keys, metrics, log, server, identity } = context;
   const { max_body_bytes, max_line_bytes, events_per_second } = configuration.gateway;
-  const throttleKeys = new ThrottleKeys(identity.data, { publicKeys: configuration.throttler.public_keys });
+  const throttleKeys = new ThrottleKeys(identity.data, { publicKeys: givenKey(configuration, 'public_keys') });
   const gateway = createGateway({
     stream,
     keys,

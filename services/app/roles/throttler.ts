@@ -2,14 +2,18 @@ import { ThrottleKeys } from '../../access/throttle-key.js';
 import { throttlerMetrics } from '../../throttler/metrics.js';
 import { startThrottler } from '../../throttler/throttler.js';
 import type { RoleContext, RunningRole } from '../roles.js';
+import { givenKey } from '../throttle-keys.js';
 
 /** How often it is looked whether the key was rotated. */
 const keyIntervalMs = 1_000;
 
 export async function start(context: RoleContext): Promise<RunningRole> {
   const { configuration, stream, metrics, log, identity } = context;
-  const { signing_key, public_keys, protect, most_actors } = configuration.throttler;
-  const keys = new ThrottleKeys(identity.data, { signingKey: signing_key, publicKeys: public_keys });
+  const { protect, most_actors } = configuration.throttler;
+  const keys = new ThrottleKeys(identity.data, {
+    signingKey: givenKey(configuration, 'signing_key'),
+    publicKeys: givenKey(configuration, 'public_keys'),
+  });
   let keyId = keys.signingKeyId;
   const throttler = await startThrottler({
     stream,
