@@ -46,6 +46,8 @@ export interface Asked {
   /** A ClickHouse output format, for example JSONEachRow. */
   readonly format: string;
   readonly parameters?: Readonly<Record<string, string>> | undefined;
+  /** As in the store's port. */
+  readonly parametersEscaped?: boolean;
   /** Tighter limits than the configuration's; a wider one is brought down to it. */
   readonly limits?: Partial<QueryLimits> | undefined;
   /** Settings that only change how values are written. */
@@ -110,6 +112,7 @@ export class Asking {
         limits: within(asked.limits ?? {}, limits),
         ...(tenant === undefined ? {} : { tenant }),
         ...(asked.parameters === undefined ? {} : { parameters: asked.parameters }),
+        ...(asked.parametersEscaped === undefined ? {} : { parametersEscaped: asked.parametersEscaped }),
         ...(asked.settings === undefined ? {} : { settings: asked.settings }),
         ...(asked.signal === undefined ? {} : { signal: asked.signal }),
         onRows: (rows) => {
@@ -224,6 +227,7 @@ export function askerOf(
 /** Aborts when the client of the reply has left before it had the whole answer. */
 export function untilClientLeaves(reply: FastifyReply): AbortSignal {
   const left = new AbortController();
+  if (reply.raw.destroyed) left.abort();
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) left.abort();
   });

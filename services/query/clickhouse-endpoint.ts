@@ -134,6 +134,7 @@ async function read(
     sql,
     format,
     parameters,
+    parametersEscaped: true,
     queryId,
     signal,
     ...readerOptions(asked.settings),

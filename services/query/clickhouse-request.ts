@@ -14,7 +14,7 @@ export interface ClickHouseRequest {
   readonly sql: string;
   /** The data of an INSERT; empty where the body is the statement or part of it. */
   readonly data: Buffer;
-  /** Values of `{name:Type}` placeholders. */
+  /** Values of `{name:Type}` placeholders, escaped. */
   readonly parameters: Record<string, string>;
   /** Everything else in the URL. */
   readonly settings: Record<string, string>;

@@ -1,11 +1,13 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
 import { Admission, abortedError } from './admission.js';
 import { Fence, namesFormat } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
-import type { QueryLimits, QueryOptions, StatementOptions } from './store.js';
+import { escapedParameters, type QueryLimits, type QueryOptions, type StatementOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
 
 /**
@@ -23,6 +25,9 @@ import { tenantFilters } from './tenant.js';
 const maxRunning = 2;
 const threadsPerQuery = 1;
 const maxWaiting = 32;
+
+/** A pipeline looks at its end every 100 ms or so. */
+const killAgainMs = 200;
 
 /** A result that cannot be streamed is held whole, so it has this limit even where resultBytes allows more: 64 MiB. */
 const maxBufferedBytes = 64 * 1024 ** 2;
@@ -46,9 +51,9 @@ const streamableFormats: ReadonlySet<string> = new Set([
 export class ChdbQueries {
   private readonly admission = new Admission(maxRunning, maxWaiting);
   private readonly fence: Fence;
-  /** Two queries with parameters at a time would read each other's (chdb 3.4.0), so their starts take turns. */
-  private lastStart: Promise<unknown> = Promise.resolve();
-  private readonly drained = new Set<Promise<unknown>>();
+  /** What the engine does for a query, by its mark. */
+  private readonly steps = new Map<string, Promise<unknown>>();
+  private readonly leaving = new Set<Promise<void>>();
   private closed = false;
 
   constructor(
@@ -67,32 +72,32 @@ export class ChdbQueries {
     }
     if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
     await this.admission.enter(options.signal);
+    const mark = randomUUID();
     let session: Session | undefined;
     try {
       throwIfAborted(options.signal);
       session = this.openSession();
-      await session.queryAsync(settingsOf(limits, options));
+      await prepare(session, settingsOf(limits, options, mark));
       const ast = await this.parse(session, sql, options);
       const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
-      if (canStream) yield* this.stream(session, sql, options, limits);
-      else yield* this.buffer(session, sql, options, limits);
+      if (canStream) yield* this.stream(session, sql, options, limits, mark);
+      else yield* this.buffer(session, sql, options, limits, mark);
     } catch (error) {
       throw failureOf(error);
     } finally {
-      this.leave(session);
+      this.leave(session, mark);
     }
   }
 
   /** One statement without fence and limits. A server takes one a request too, and says so with the same code. */
-  async statement(sql: string, options: StatementOptions): Promise<Uint8Array> {
+  async statement(sql: string, { format, settings = {}, parameters = {} }: StatementOptions): Promise<Uint8Array> {
     const { statementCount } = await this.classifier.analyze(sql, 'default');
     if (statementCount > 1)
       throw new Error('Code: 62. DB::Exception: Multi-statements are not allowed. (SYNTAX_ERROR)');
     const session = this.openSession();
     try {
-      const settings = assignments(options.settings ?? {});
-      if (settings.length > 0) await session.queryAsync(`SET ${settings.join(', ')}`);
-      return (await this.start(() => this.ask(session, sql, options.format, options))).bytes();
+      await prepare(session, [...assignments(settings), ...placeholders(parameters)]);
+      return (await session.queryAsync(sql, { format })).bytes();
     } finally {
       session.close();
     }
@@ -110,7 +115,7 @@ export class ChdbQueries {
     }
     // 0 is the engine's word for a statement that only reads and leaves no trace; INTO OUTFILE is not of that class.
     if (queryClass !== 0) throw new AuditdError('query_refused', 'the statement does more than read');
-    const ast = await this.start(() => this.ask(session, `EXPLAIN AST ${sql}`, 'TSVRaw', options));
+    const ast = await session.queryAsync(`EXPLAIN AST ${sql}`, { format: 'TSVRaw' });
     const text = ast.text();
     const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant: options.tenant !== undefined });
     if (refusal) throw new AuditdError('query_refused', refusal);
@@ -122,7 +127,7 @@ export class ChdbQueries {
 
   /** Text that does not parse goes to the engine as a value, never as a statement, and its message names the place. */
   private async explainSyntaxError(session: Session, sql: string): Promise<void> {
-    await this.start(() => session.queryBindAsync('SELECT formatQuery({sql:String})', { sql }, { format: 'Null' }));
+    await session.queryBindAsync('SELECT formatQuery({sql:String})', { sql }, { format: 'Null' });
   }
 
   /** Rows of one of the fence's own questions. */
@@ -131,35 +136,21 @@ export class ChdbQueries {
     return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
-  private ask(session: Session, sql: string, format: string, { parameters }: Pick<QueryOptions, 'parameters'>) {
-    return parameters ? session.queryBindAsync(sql, parameters, { format }) : session.queryAsync(sql, { format });
-  }
-
-  private start<T>(action: () => Promise<T> | T): Promise<T> {
-    const turn = this.lastStart.then(action);
-    this.lastStart = turn.then(
-      () => undefined,
-      () => undefined,
-    );
-    return turn;
-  }
-
   private async *stream(
     session: Session,
     sql: string,
-    { format, parameters, signal, onRows }: QueryOptions,
+    { format, signal, onRows }: QueryOptions,
     limits: QueryLimits,
+    mark: string,
   ): AsyncGenerator<Uint8Array> {
-    const stream = await this.start(() =>
-      parameters ? session.queryStreamBind(sql, parameters, { format }) : session.queryStream(sql, { format }),
-    );
+    const stream = session.queryStream(sql, { format });
     // The engine's own clock stops while the reader of the result takes its time; this one does not.
     const endsAt = performance.now() + limits.timeMs;
     const chunks = stream[Symbol.asyncIterator]();
     let bytes = 0;
     try {
       for (;;) {
-        const next = await this.unlessAborted(chunks.next(), signal);
+        const next = await this.unlessAborted(chunks.next(), signal, mark);
         if (next.done) return;
         bytes += next.value.numBytes;
         if (bytes > limits.resultBytes) throw limitError(`the result is longer than ${limits.resultBytes} bytes`);
@@ -177,11 +168,9 @@ export class ChdbQueries {
     sql: string,
     options: QueryOptions,
     limits: QueryLimits,
+    mark: string,
   ): AsyncGenerator<Uint8Array> {
-    const result = await this.unlessAborted(
-      this.start(() => this.ask(session, sql, options.format, options)),
-      options.signal,
-    );
+    const result = await this.unlessAborted(session.queryAsync(sql, { format: options.format }), options.signal, mark);
     const bytes = result.bytes();
     const most = Math.min(limits.resultBytes, maxBufferedBytes);
     if (bytes.length > most) {
@@ -192,10 +181,10 @@ export class ChdbQueries {
     if (bytes.length > 0) yield bytes;
   }
 
-  /** An abort rejects at once; the engine is left to finish its step, which `leave` waits for. */
-  private async unlessAborted<T>(step: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    this.drained.add(step);
-    const forget = () => this.drained.delete(step);
+  /** An abort rejects at once; `leave` ends what the engine still does. */
+  private async unlessAborted<T>(step: Promise<T>, signal: AbortSignal | undefined, mark: string): Promise<T> {
+    this.steps.set(mark, step);
+    const forget = () => this.steps.delete(mark);
     step.then(forget, forget);
     if (!signal) return step;
     let abort: (() => void) | undefined;
@@ -213,22 +202,52 @@ export class ChdbQueries {
     }
   }
 
-  private leave(session: Session | undefined): void {
-    // close() waits inside chdb for what still runs on the session.
-    session?.close();
-    this.admission.leave();
+  /** The place of a query is free when the engine has stopped working for it. */
+  private leave(session: Session | undefined, mark: string): void {
+    const left = this.stopped(mark).finally(() => {
+      session?.close();
+      this.admission.leave();
+      this.leaving.delete(left);
+    });
+    this.leaving.add(left);
   }
 
-  /** Waits for the engine's steps that outlived their queries. */
+  /** Ends what the engine does for the query; again and again, as it may not have begun when it is first told. */
+  private async stopped(mark: string): Promise<void> {
+    for (let step = this.steps.get(mark); step !== undefined; step = this.steps.get(mark)) {
+      const killer = this.openSession();
+      await killer.queryAsync(`KILL QUERY WHERE Settings['log_comment'] = '${mark}' ASYNC`).catch(() => undefined);
+      killer.close();
+      await Promise.race([step.catch(() => undefined), delay(killAgainMs, undefined, { ref: false })]);
+    }
+  }
+
+  /** Waits for the queries that have been left. */
   async close(): Promise<void> {
     this.closed = true;
-    await Promise.allSettled(this.drained);
+    await Promise.all(this.leaving);
   }
 }
 
-function settingsOf(limits: QueryLimits, { settings: others = {}, tenant }: QueryOptions): string {
-  const settings = [
+/** As the engine has it by itself: bytes of a statement that it parses. */
+const maxStatementBytes = 262_144;
+
+/** Settings and values for all that follows on the session. */
+async function prepare(session: Session, settings: readonly string[]): Promise<void> {
+  if (settings.length === 0) return;
+  const statement = `SET ${settings.join(', ')}`;
+  const bytes = Buffer.byteLength(statement);
+  if (bytes > maxStatementBytes) await session.queryAsync(`SET max_query_size = ${bytes + 1}`);
+  await session.queryAsync(statement);
+}
+
+function settingsOf(limits: QueryLimits, options: QueryOptions, mark: string): string[] {
+  const { settings: others = {}, tenant, parameters = {}, parametersEscaped = false } = options;
+  return [
     ...assignments(others),
+    ...placeholders(parametersEscaped ? parameters : escapedParameters(parameters)),
+    // By which `stopped` finds it among the engine's queries.
+    `log_comment = '${mark}'`,
     ...(tenant === undefined ? [] : [`additional_table_filters = ${tenantFilters('default', tenant)}`]),
     `max_execution_time = ${limits.timeMs / 1000}`,
     "timeout_overflow_mode = 'throw'",
@@ -237,10 +256,10 @@ function settingsOf(limits: QueryLimits, { settings: others = {}, tenant }: Quer
     `max_result_bytes = ${limits.resultBytes}`,
     "result_overflow_mode = 'throw'",
     `max_threads = ${threadsPerQuery}`,
+    `max_query_size = ${maxStatementBytes}`,
     // Last: nothing can be set after it.
     'readonly = 1',
   ];
-  return `SET ${settings.join(', ')}`;
 }
 
 /** @throws AuditdError `query_refused` for a name that is none. */
@@ -249,6 +268,11 @@ function assignments(settings: Readonly<Record<string, string>>): string[] {
     if (!/^\w{1,100}$/.test(name)) throw new AuditdError('query_refused', `${JSON.stringify(name)} is no setting`);
     return `${name} = '${value.replace(/[\\']/g, '\\$&')}'`;
   });
+}
+
+/** Values of `{name:Type}`. Those of a session belong to it, while those of a bound query are all queries' (chdb 3.4.0). */
+function placeholders(parameters: Readonly<Record<string, string>>): string[] {
+  return assignments(Object.fromEntries(Object.entries(parameters).map(([name, value]) => [`param_${name}`, value])));
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -4,7 +4,7 @@ import type { ClickHouseConnection } from './clickhouse-connection.js';
 import { clickHouseError, codeOf, messageOf } from './clickhouse-errors.js';
 import { Fence, namesFormat } from './fence.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
-import type { QueryLimits, QueryOptions } from './store.js';
+import { escapedParameters, type QueryLimits, type QueryOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
 
 /** Users' queries at once, over all that they do to a server that also takes the inserts; the others wait or come again. */
@@ -28,7 +28,7 @@ export class ClickHouseQueries {
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     const limits = { ...defaultLimits, ...options.limits };
-    const { signal, parameters, format, tenant, onRows } = options;
+    const { signal, format, tenant, onRows } = options;
     if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(format)) {
       throw new AuditdError('query_refused', `${JSON.stringify(format)} is no name of a format`);
     }
@@ -37,11 +37,10 @@ export class ClickHouseQueries {
       if (signal?.aborted) throw abortedError();
       const filters =
         tenant === undefined ? {} : { additional_table_filters: tenantFilters(this.connection.database, tenant) };
-      const settings = { ...options.settings, ...settingsOf(limits), ...filters };
+      const settings = { ...options.settings, ...placeholders(options), ...settingsOf(limits), ...filters };
       const request = {
         settings,
         timeoutMs: limits.timeMs + graceMs,
-        ...(parameters === undefined ? {} : { parameters }),
         ...(signal === undefined ? {} : { signal }),
       };
       await this.judge(sql, request, tenant !== undefined);
@@ -95,6 +94,12 @@ export class ClickHouseQueries {
   private async explainSyntaxError(sql: string): Promise<void> {
     await this.connection.run('SELECT formatQuery({sql:String}) FORMAT Null', { parameters: { sql } });
   }
+}
+
+/** Values of placeholders, beside the settings in the request's address. */
+function placeholders({ parameters = {}, parametersEscaped = false }: QueryOptions): Record<string, string> {
+  const values = Object.entries(parametersEscaped ? parameters : escapedParameters(parameters));
+  return Object.fromEntries(values.map(([name, value]) => [`param_${name}`, value]));
 }
 
 function settingsOf(limits: QueryLimits): Record<string, string | number> {

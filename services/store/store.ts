@@ -39,6 +39,8 @@ export interface QueryOptions {
   readonly format: string;
   /** Values of `{name:Type}` placeholders; they never enter the SQL text. */
   readonly parameters?: Readonly<Record<string, string>>;
+  /** They are escaped as ClickHouse's protocol has them: `\\t` is a tabulator and `\\N` is NULL. Else they are text. */
+  readonly parametersEscaped?: boolean;
   readonly limits?: Partial<QueryLimits>;
   /** Settings that only change how the result is written or read by people, by name; whoever calls has chosen which. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -52,7 +54,16 @@ export interface QueryOptions {
 export interface StatementOptions {
   readonly format: string;
   readonly settings?: Readonly<Record<string, string>>;
+  /** Escaped. */
   readonly parameters?: Readonly<Record<string, string>>;
+}
+
+const escapes: Readonly<Record<string, string>> = { '\\': '\\\\', '\0': '\\0', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+/** Text as the protocol has it. */
+export function escapedParameters(parameters: Readonly<Record<string, string>>): Record<string, string> {
+  const escaped = (value: string) => value.replace(/[\\\0\n\r\t]/g, (each) => escapes[each]!);
+  return Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, escaped(value)]));
 }
 
 /** An engine in this process, for whoever may do anything: the ClickHouse endpoint's own key. */

@@ -154,6 +154,19 @@ describe.skipIf(namedClickHouse !== undefined)(
       expect(bad.status).toBe(400);
     });
 
+    test('values of placeholders are escaped as the protocol has it, and each query has its own', async () => {
+      const values = { t: 'a\\tb\\\\c', n: '\\N', l: "['it\\'s']", q: "it's" };
+      const parameters = new URLSearchParams(Object.entries(values).map(([name, value]) => [`param_${name}`, value]));
+      const query = 'SELECT {t:String}, {n:Nullable(String)}, {l:Array(String)}, {q:String} FORMAT JSONCompactEachRow';
+      const answer = await ask(query, { parameters: String(parameters) });
+      expect(await answer.json()).toEqual(['a\tb\\c', null, ["it's"], "it's"]);
+      const own = (n: number) => ask('SELECT {n:UInt32}', { parameters: `param_n=${n}` }).then((one) => one.text());
+      const numbers = Array.from({ length: 30 }, (_, n) => n);
+      expect(await Promise.all(numbers.map(own))).toEqual(numbers.map((n) => `${n}\n`));
+      const hostile = await ask('SELECT 1', { parameters: `${encodeURIComponent('param_a = 1, readonly')}=0` });
+      expect(await hostile.text()).toMatch(/^Code: 164\./);
+    });
+
     test('a statement longer than its limit is refused, and the connection goes on', async () => {
       const answer = await ask(`SELECT '${'x'.repeat(2 * 1024 * 1024)}'`);
       expect(answer.status).toBe(413);
