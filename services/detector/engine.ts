@@ -22,6 +22,7 @@ import { GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
 import { Matcher, Slots, type Wanted } from './matcher.js';
+import { Memory } from './memory.js';
 import { RecentIds } from './recent-ids.js';
 import type { Rule, RuleSet } from './rule.js';
 import { type Moment, type RuleCounts, RuleRun } from './rule-run.js';
@@ -144,6 +145,7 @@ export class Engine {
     const { slots, rules, ruleSet } = this;
     const around = {
       timers: this.timers,
+      memory: new Memory(),
       slots,
       moment: this.moment,
       indexOf: (tenant: string, fields: string) => this.indexOf(tenant, fields),

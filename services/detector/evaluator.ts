@@ -49,6 +49,8 @@ export interface Evaluator<State = unknown> {
    */
   readonly keepMicros: number;
   create(happening: Happening): State;
+  /** Lets go of a state that is asked for nothing any more. */
+  free?(state: State): void;
   event(state: State, happening: Happening): Trigger | typeof late | undefined;
   /**
    * Next stream's time at which `elapsed` has something to do, and after `elapsed` a later one. A type without it never

@@ -149,6 +149,7 @@ export class Groups {
 
   remove(place: number): void {
     this.stateBytes -= this.weights[place] as number;
+    this.evaluator.free?.(this.states[place]);
     (this.groups[place] as Group).removePlace(this.owner);
     const last = this.groups.length - 1;
     if (place !== last) {

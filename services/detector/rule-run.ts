@@ -8,6 +8,7 @@ import type { Group, GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
 import { Groups } from './groups.js';
 import type { Slots } from './matcher.js';
+import type { Memory } from './memory.js';
 import type { Rule } from './rule.js';
 import type { Timers } from './timers.js';
 import { ruleTypes } from './types.js';
@@ -47,6 +48,7 @@ export interface Share {
 /** What the engine offers the rules it runs. */
 export interface Surroundings {
   readonly timers: Timers;
+  readonly memory: Memory;
   readonly slots: Slots;
   readonly moment: Moment;
   /** The groups that rules with the same fields share. */
@@ -100,7 +102,7 @@ export class RuleRun {
   ) {
     const type = ruleTypes.get(rule.type);
     if (type === undefined) throw new Error(`there is no rule type "${rule.type}"`);
-    this.evaluator = type.evaluator(rule);
+    this.evaluator = type.evaluator(rule, around.memory);
     const lanes = new Map<string, Lane>();
     for (const [role, { groupBy, valueField }] of rule.roles.entries()) {
       const group = groupBy.map((field) => around.slots.of(field));

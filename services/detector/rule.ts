@@ -5,6 +5,7 @@ import type { CalendarDefinition } from '../../schemas/calendar.js';
 import type { Evaluator } from './evaluator.js';
 import type { Comparison, Expression } from './expression.js';
 import type { FieldReference } from './fields.js';
+import type { Memory } from './memory.js';
 import type { Located, Place } from './yaml.js';
 
 /** One selection of a rule, with where its group and its value stand in matching events. */
@@ -137,7 +138,7 @@ export interface RuleType {
     /** Default of resolve_after; 0 for alerts that are facts. */
     readonly resolveAfterMicros: number;
   };
-  evaluator(rule: Rule): Evaluator;
+  evaluator(rule: Rule, memory: Memory): Evaluator;
 }
 
 export const minute = 60e6;

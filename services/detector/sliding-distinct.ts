@@ -6,315 +6,317 @@
  * grows only where an interval starts. So the windows that an event can bring over the threshold are the one that ends
  * with it, and those that end with a later start inside its own interval.
  *
- * A group with few intervals keeps them in plain arrays and looks at all of them; one with more gets sorted starts and
- * ends, in which the number at τ is the number of starts up to τ less the number of ends up to τ.
+ * A group with few intervals keeps them in one block of numbers and looks at all of them; one with more gets sorted starts
+ * and ends (`many-distinct.ts`).
  */
-import { type Crossing, SortedNumbers } from './times.js';
+import type { Evaluator, Happening, Trigger } from './evaluator.js';
+import { ManyDistinct } from './many-distinct.js';
+import { type Memory, Rows, rowWidth } from './memory.js';
+import type { Rule, Window } from './rule.js';
+import type { Crossing } from './times.js';
+import { keepMicros, mostValuesFor } from './windowed.js';
 
 /** Intervals that are looked at one by one: about 100 ns for all. */
 const mostPlain = 64;
-/** Numbers of one interval: start and end. */
-const stride = 2;
+/** The smallest block has room for three intervals. */
+const leastClass = 3;
 
-export class SlidingDistinct {
-  overflow = 0;
-  /** The value of each interval and a hash of it, which is all that is looked at of most intervals; start and end. */
-  private values: string[] = [];
-  private hashes: number[] = [];
-  private spans: number[] = [];
-  private many: ManyDistinct | undefined;
+/** What a state's row holds. Where its block is; -1 when its intervals are in `many`. */
+const blockAt = 0;
+const classAt = 1;
+const countAt = 2;
+const overflowAt = 3;
 
+/**
+ * Intervals that a block of 2^size numbers has room for. It begins with the number of each one's text, two to a number,
+ * and then has start and end of each.
+ */
+const roomIn = Uint8Array.from({ length: 9 }, (_, size) => Math.floor(2 ** size / 2.5));
+
+export class SlidingDistinct implements Evaluator<number> {
+  readonly keepMicros: number;
+  private readonly rows = new Rows();
+  private readonly many = new Map<number, ManyDistinct>();
+  private readonly size: number;
+  private readonly lateness: number;
+  private readonly mostValues: number;
+
+  /**
+   * @param measured What the number is called in an alert.
+   * @param valuesOf The values that an event brings; without it the happening's own one.
+   */
   constructor(
-    private readonly size: number,
-    private readonly threshold: number,
-    private readonly mostValues: number,
-  ) {}
+    rule: Rule,
+    private readonly memory: Memory,
+    private readonly least: number,
+    private readonly measured: string,
+    private readonly valuesOf?: (happening: Happening) => readonly string[],
+  ) {
+    this.keepMicros = keepMicros(rule);
+    this.size = (rule.window as Window).sizeMicros;
+    this.lateness = rule.latenessMicros;
+    this.mostValues = mostValuesFor(least);
+  }
+
+  create(): number {
+    const state = this.rows.take();
+    const row = state * rowWidth;
+    this.rows.numbers[row + blockAt] = this.memory.blocks.take(leastClass);
+    this.rows.numbers[row + classAt] = leastClass;
+    return state;
+  }
+
+  free(state: number): void {
+    this.clear(state);
+    this.rows.give(state);
+  }
+
+  event(state: number, happening: Happening): Trigger | undefined {
+    const { time, newest } = happening;
+    const horizon = newest - this.lateness;
+    if (this.valuesOf === undefined) {
+      const crossing = this.insert(state, happening.value, time, horizon);
+      return crossing && this.trigger(crossing);
+    }
+    let found: Crossing | undefined;
+    for (const value of this.valuesOf(happening)) {
+      const crossing = this.insert(state, value, time, horizon);
+      if (crossing === undefined) continue;
+      if (found === undefined || crossing.at < found.at || crossing.count > found.count) found = crossing;
+    }
+    return found && this.trigger(found);
+  }
+
+  private trigger({ at, count }: Crossing): Trigger {
+    return { at, values: { [this.measured]: count, threshold: this.least } };
+  }
 
   /** Takes a value and forgets what no window that ends after `horizon` needs. Returns the crossing, if any. */
-  insert(value: string, time: number, horizon: number): Crossing | undefined {
-    if (this.many !== undefined) return this.insertMany(this.many, value, time, horizon);
-    const { size, threshold } = this;
-    const end = time + size;
-    const hash = hashOf(value);
-    if (!this.join(value, hash, time, end)) {
-      if (this.values.length >= mostPlain) this.forget(horizon);
-      if (this.values.length >= mostPlain) return this.insertMany(this.becomeMany(), value, time, horizon);
-      // Most groups never get a second value: arrays of one take room for one.
-      if (this.values.length === 0) {
-        this.values = [value];
-        this.hashes = [hash];
-        this.spans = [time, end];
-      } else {
-        this.values.push(value);
-        this.hashes.push(hash);
-        this.spans.push(time, end);
+  private insert(state: number, value: string, time: number, horizon: number): Crossing | undefined {
+    const { numbers } = this.rows;
+    const row = state * rowWidth;
+    if ((numbers[row + blockAt] as number) < 0) return this.insertMany(state, value, time, horizon);
+    const end = time + this.size;
+    const text = this.memory.texts.find(value);
+    if (text < 0 || !this.join(state, text, time, end)) {
+      if ((numbers[row + countAt] as number) >= mostPlain) this.forget(state, horizon);
+      if ((numbers[row + countAt] as number) >= mostPlain) {
+        this.becomeMany(state);
+        return this.insertMany(state, value, time, horizon);
       }
+      this.add(state, value, time, end);
     }
-    // Fewer intervals than the threshold in all windows together.
-    if (this.values.length < threshold) return undefined;
-    const own = this.countAt(time);
-    if (own >= threshold) return { at: time, count: own };
+    // Fewer intervals than wanted in all windows together.
+    if ((numbers[row + countAt] as number) < this.least) return undefined;
+    const own = this.countAt(state, time);
+    if (own >= this.least) return { at: time, count: own };
+    const spans = this.spans(state);
     let found: Crossing | undefined;
-    for (let at = 0; at < this.spans.length; at += stride) {
-      const start = this.spans[at] as number;
+    for (let at = 0; at < spans.length; at += 2) {
+      const start = spans[at] as number;
       if (start <= time || start >= end || (found !== undefined && start >= found.at)) continue;
-      const count = this.countAt(start);
-      if (count >= threshold) found = { at: start, count };
+      const count = this.countAt(state, start);
+      if (count >= this.least) found = { at: start, count };
     }
     return found;
   }
 
-  private becomeMany(): ManyDistinct {
-    const many = new ManyDistinct(this.size, this.threshold, this.mostValues);
-    for (const [index, value] of this.values.entries())
-      many.cover(value, this.spans[index * stride] as number, this.spans[index * stride + 1] as number);
-    this.many = many;
-    this.values = [];
-    this.hashes = [];
-    this.spans = [];
-    return many;
-  }
-
-  /** Joins [time, end) with the value's intervals that touch it; false when none does. */
-  private join(value: string, hash: number, time: number, end: number): boolean {
-    const { values, hashes, spans } = this;
-    let whole = -1;
-    for (let index = 0; index < hashes.length; index++) {
-      if (hashes[index] !== hash || values[index] !== value) continue;
-      const at = index * stride;
-      const start = spans[at] as number;
-      const stop = spans[at + 1] as number;
-      if (time > stop || end < start) continue;
-      if (whole < 0) {
-        whole = at;
-        if (time < start) spans[at] = time;
-        if (end > stop) spans[at + 1] = end;
-        continue;
-      }
-      spans[whole] = Math.min(spans[whole] as number, start);
-      spans[whole + 1] = Math.max(spans[whole + 1] as number, stop);
-      this.remove(index);
-      index--;
-    }
-    return whole >= 0;
-  }
-
-  /** The last interval takes its place. */
-  private remove(index: number): void {
-    const { values, hashes, spans } = this;
-    const last = values.length - 1;
-    values[index] = values[last] as string;
-    hashes[index] = hashes[last] as number;
-    spans[index * stride] = spans[last * stride] as number;
-    spans[index * stride + 1] = spans[last * stride + 1] as number;
-    values.pop();
-    hashes.pop();
-    spans.length = last * stride;
-  }
-
-  private forget(horizon: number): void {
-    for (let index = this.values.length - 1; index >= 0; index--)
-      if ((this.spans[index * stride + 1] as number) < horizon) this.remove(index);
-  }
-
-  private countAt(time: number): number {
-    const { spans } = this;
-    let count = 0;
-    for (let at = 0; at < spans.length; at += stride)
-      if ((spans[at] as number) <= time && (spans[at + 1] as number) > time) count++;
-    return count;
-  }
-
-  private insertMany(many: ManyDistinct, value: string, time: number, horizon: number): Crossing | undefined {
+  private insertMany(state: number, value: string, time: number, horizon: number): Crossing | undefined {
+    const many = this.many.get(state) as ManyDistinct;
     const crossing = many.insert(value, time, horizon);
-    this.overflow += many.overflow;
+    this.rows.numbers[state * rowWidth + overflowAt]! += many.overflow;
     many.overflow = 0;
     return crossing;
   }
 
+  /** Where the first interval's start lies in its page. */
+  private firstSpan(row: number): number {
+    const { numbers } = this.rows;
+    return (
+      this.memory.blocks.within(numbers[row + blockAt] as number) +
+      (((roomIn[numbers[row + classAt] as number] as number) + 1) >> 1)
+    );
+  }
+
+  /** Start and end of each interval. */
+  private spans(state: number): Float64Array {
+    const row = state * rowWidth;
+    const from = this.firstSpan(row);
+    const count = this.rows.numbers[row + countAt] as number;
+    return this.memory.blocks.page(this.rows.numbers[row + blockAt] as number).subarray(from, from + count * 2);
+  }
+
+  /** The numbers of the intervals' texts. */
+  private texts(state: number): Int32Array {
+    const row = state * rowWidth;
+    const block = this.rows.numbers[row + blockAt] as number;
+    const from = this.memory.blocks.within(block) * 2;
+    return this.memory.blocks.wholePage(block).subarray(from, from + (this.rows.numbers[row + countAt] as number));
+  }
+
+  private add(state: number, value: string, start: number, end: number): void {
+    const { numbers } = this.rows;
+    const { blocks, texts } = this.memory;
+    const row = state * rowWidth;
+    const count = numbers[row + countAt] as number;
+    if (count === roomIn[numbers[row + classAt] as number]) this.grow(state);
+    const block = numbers[row + blockAt] as number;
+    blocks.wholePage(block)[blocks.within(block) * 2 + count] = texts.hold(value);
+    const page = blocks.page(block);
+    const at = this.firstSpan(row) + count * 2;
+    page[at] = start;
+    page[at + 1] = end;
+    numbers[row + countAt] = count + 1;
+  }
+
+  private grow(state: number): void {
+    const { numbers } = this.rows;
+    const { blocks } = this.memory;
+    const row = state * rowWidth;
+    const texts = this.texts(state);
+    const spans = this.spans(state);
+    const old = numbers[row + blockAt] as number;
+    const size = numbers[row + classAt] as number;
+    const block = blocks.take(size + 1);
+    numbers[row + blockAt] = block;
+    numbers[row + classAt] = size + 1;
+    blocks.wholePage(block).set(texts, blocks.within(block) * 2);
+    blocks.page(block).set(spans, this.firstSpan(row));
+    blocks.give(old, size);
+  }
+
+  /** Joins [time, end) with the value's intervals that touch it; false when none does. */
+  private join(state: number, text: number, time: number, end: number): boolean {
+    const { numbers } = this.rows;
+    const { blocks } = this.memory;
+    const row = state * rowWidth;
+    const block = numbers[row + blockAt] as number;
+    const whole = blocks.wholePage(block);
+    const page = blocks.page(block);
+    const firstText = blocks.within(block) * 2;
+    const firstSpan = this.firstSpan(row);
+    let joined = -1;
+    for (let index = 0; index < (numbers[row + countAt] as number); index++) {
+      if (whole[firstText + index] !== text) continue;
+      const at = firstSpan + index * 2;
+      const start = page[at] as number;
+      const stop = page[at + 1] as number;
+      if (time > stop || end < start) continue;
+      if (joined < 0) {
+        joined = at;
+        if (time < start) page[at] = time;
+        if (end > stop) page[at + 1] = end;
+        continue;
+      }
+      page[joined] = Math.min(page[joined] as number, start);
+      page[joined + 1] = Math.max(page[joined + 1] as number, stop);
+      this.remove(state, index);
+      index--;
+    }
+    return joined >= 0;
+  }
+
+  /** The last interval takes its place. */
+  private remove(state: number, index: number): void {
+    const texts = this.texts(state);
+    const spans = this.spans(state);
+    const last = texts.length - 1;
+    this.memory.texts.release(texts[index] as number);
+    texts[index] = texts[last] as number;
+    spans.copyWithin(index * 2, last * 2, last * 2 + 2);
+    this.rows.numbers[state * rowWidth + countAt] = last;
+  }
+
+  private forget(state: number, horizon: number): void {
+    const spans = this.spans(state);
+    for (let index = spans.length / 2 - 1; index >= 0; index--)
+      if ((spans[index * 2 + 1] as number) < horizon) this.remove(state, index);
+  }
+
+  private countAt(state: number, time: number): number {
+    const row = state * rowWidth;
+    const page = this.memory.blocks.page(this.rows.numbers[row + blockAt] as number);
+    const first = this.firstSpan(row);
+    const last = first + (this.rows.numbers[row + countAt] as number) * 2;
+    let count = 0;
+    for (let at = first; at < last; at += 2)
+      if ((page[at] as number) <= time && (page[at + 1] as number) > time) count++;
+    return count;
+  }
+
+  private becomeMany(state: number): void {
+    const many = new ManyDistinct(this.size, this.least, this.mostValues);
+    const spans = this.spans(state);
+    for (const [index, text] of this.texts(state).entries())
+      many.cover(this.memory.texts.text(text), spans[index * 2] as number, spans[index * 2 + 1] as number);
+    this.clear(state);
+    this.keepMany(state, many);
+  }
+
+  private keepMany(state: number, many: ManyDistinct): void {
+    this.many.set(state, many);
+    this.rows.numbers[state * rowWidth + blockAt] = -1;
+  }
+
   /** Reads what the next value will be compared with: a number of every line of the cache. */
-  fetch(): number {
-    const { hashes } = this;
+  fetch(state: number): number {
+    const { numbers } = this.rows;
+    const row = state * rowWidth;
+    const block = numbers[row + blockAt] as number;
+    if (block < 0) return 0;
+    const { blocks } = this.memory;
+    const whole = blocks.wholePage(block);
+    const first = blocks.within(block) * 2;
+    const count = numbers[row + countAt] as number;
     let sum = 0;
-    for (let at = 0; at < hashes.length; at += 8) sum += hashes[at] as number;
+    for (let index = 0; index < count; index += 16) sum += whole[first + index] as number;
     return sum;
   }
 
-  /** Bytes of memory, roughly. */
-  get bytes(): number {
-    return 220 + this.values.length * 50 + (this.many?.bytes ?? 0);
+  /** Roughly: the row, the block, and a part of each text, which other groups may have too. */
+  bytes(state: number): number {
+    const { numbers } = this.rows;
+    const row = state * rowWidth;
+    const many = this.many.get(state);
+    const plain = 8 * 2 ** (numbers[row + classAt] as number) + (numbers[row + countAt] as number) * bytesPerText;
+    return rowWidth * 4 + (many?.bytes ?? plain);
   }
 
-  save(): unknown {
-    const { values, spans, many } = this;
-    return many === undefined ? { values, intervals: spans } : { many: many.save() };
+  overflow(state: number): number {
+    const row = state * rowWidth;
+    const overflow = this.rows.numbers[row + overflowAt] as number;
+    if (overflow > 0) this.rows.numbers[row + overflowAt] = 0;
+    return overflow;
   }
 
-  restore(saved: unknown): this {
-    const from = structuredClone(saved) as { values?: string[]; intervals: number[]; many: unknown };
-    if (from.values === undefined)
-      this.many = new ManyDistinct(this.size, this.threshold, this.mostValues).restore(from.many);
-    else {
-      this.values = from.values;
-      this.hashes = from.values.map(hashOf);
-      this.spans = from.intervals;
-    }
-    return this;
-  }
-}
-
-/** FNV-1a, small enough to be no object. */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5 | 0;
-  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return hash >> 1;
-}
-
-/** The same for any number of intervals. */
-class ManyDistinct {
-  private readonly coverage = new Map<string, number[]>();
-  private starts = new SortedNumbers();
-  private ends = new SortedNumbers();
-  /** Starts less ends that were let go of. */
-  private base = 0;
-  overflow = 0;
-  private sweepAt = 64;
-  private newest = Number.NEGATIVE_INFINITY;
-
-  constructor(
-    private readonly size: number,
-    private readonly threshold: number,
-    private readonly mostValues: number,
-  ) {}
-
-  /** Adds an interval of a value that touches no other of it. */
-  cover(value: string, start: number, end: number): void {
-    const intervals = [...(this.coverage.get(value) ?? []), start, end];
-    const pairs = Array.from({ length: intervals.length / 2 }, (_, at) => intervals.slice(at * 2, at * 2 + 2));
-    pairs.sort((left, right) => (left[0] as number) - (right[0] as number));
-    this.coverage.set(value, pairs.flat());
-    this.starts.insert(start);
-    this.ends.insert(end);
-    this.newest = Math.max(this.newest, end - this.size);
+  save(state: number): unknown {
+    const many = this.many.get(state);
+    if (many !== undefined) return { many: many.save() };
+    const values = Array.from(this.texts(state), (text) => this.memory.texts.text(text));
+    return { values, intervals: [...this.spans(state)] };
   }
 
-  insert(value: string, time: number, horizon: number): Crossing | undefined {
-    this.forget(horizon);
-    const { size, threshold } = this;
-    const end = time + size;
-    const inOrder = time >= this.newest;
-    if (inOrder) this.newest = time;
-    let intervals = this.coverage.get(value);
-    if (intervals === undefined) {
-      if (this.coverage.size >= this.mostValues) {
-        this.overflow++;
-        return undefined;
-      }
-      intervals = [time, end];
-      this.coverage.set(value, intervals);
-      this.starts.insert(time);
-      this.ends.insert(end);
-    } else this.extend(intervals, time, end);
-
-    const own = this.countAt(time);
-    if (own >= threshold) return { at: time, count: own };
-    if (inOrder) return undefined;
-    const first = this.starts.rank(time, true);
-    const last = this.starts.rank(end, false);
-    for (let index = first; index < last; index++) {
-      const at = this.starts.at(index);
-      const count = this.countAt(at);
-      if (count >= threshold) return { at, count };
-    }
-    return undefined;
+  load(saved: unknown): number {
+    const from = saved as { values?: readonly string[]; intervals: readonly number[]; many: unknown };
+    const state = this.create();
+    if (from.values === undefined) {
+      this.clear(state);
+      const many = new ManyDistinct(this.size, this.least, this.mostValues);
+      this.keepMany(state, many.restore(structuredClone(from.many)));
+    } else
+      for (const [index, value] of from.values.entries())
+        this.add(state, value, from.intervals[index * 2] as number, from.intervals[index * 2 + 1] as number);
+    return state;
   }
 
-  private countAt(time: number): number {
-    return this.base + this.starts.rank(time, true) - this.ends.rank(time, true);
-  }
-
-  /** Joins [time, end) with the intervals that touch it. */
-  private extend(intervals: number[], time: number, end: number): void {
-    const length = intervals.length;
-    const lastEnd = intervals[length - 1] as number;
-    if (time >= (intervals[length - 2] as number) && time <= lastEnd) {
-      if (end > lastEnd) {
-        this.ends.remove(lastEnd);
-        this.ends.insert(end);
-        intervals[length - 1] = end;
-      }
-      return;
-    }
-    let low = 0;
-    while (low < length && (intervals[low + 1] as number) < time) low += 2;
-    let high = low;
-    let start = time;
-    let stop = end;
-    while (high < length && (intervals[high] as number) <= end) {
-      start = Math.min(start, intervals[high] as number);
-      stop = Math.max(stop, intervals[high + 1] as number);
-      this.dropStart(intervals[high] as number);
-      this.ends.remove(intervals[high + 1] as number);
-      high += 2;
-    }
-    this.starts.insert(start);
-    this.ends.insert(stop);
-    intervals.splice(low, high - low, start, stop);
-  }
-
-  private dropStart(start: number): void {
-    // A start that was let go of stands in `base`.
-    if (!this.starts.remove(start)) this.base--;
-  }
-
-  private forget(horizon: number): void {
-    const starts = this.starts.size;
-    const ends = this.ends.size;
-    this.starts.dropThrough(horizon - 1);
-    this.ends.dropThrough(horizon - 1);
-    this.base += starts - this.starts.size - (ends - this.ends.size);
-    if (this.coverage.size < this.sweepAt) return;
-    for (const [value, intervals] of this.coverage) {
-      let gone = 0;
-      while (gone < intervals.length && (intervals[gone + 1] as number) < horizon) gone += 2;
-      if (gone === intervals.length) this.coverage.delete(value);
-      else if (gone > 0) intervals.splice(0, gone);
-    }
-    // Twice what is left: each value is looked at a constant number of times for each one that is added.
-    this.sweepAt = Math.max(64, this.coverage.size * 2);
-  }
-
-  /** Bytes of memory, roughly: a value with its text, its entry of the map and its interval is about 160. */
-  get bytes(): number {
-    return 200 + this.coverage.size * 160 + this.starts.bytes + this.ends.bytes;
-  }
-
-  save(): unknown {
-    return {
-      coverage: [...this.coverage],
-      starts: this.starts.toArray(),
-      ends: this.ends.toArray(),
-      base: this.base,
-      newest: this.newest,
-      sweepAt: this.sweepAt,
-    };
-  }
-
-  restore(saved: unknown): this {
-    const from = saved as {
-      coverage: [string, number[]][];
-      starts: number[];
-      ends: number[];
-      base: number;
-      newest: number;
-      sweepAt: number;
-    };
-    for (const [value, intervals] of from.coverage) this.coverage.set(value, [...intervals]);
-    this.starts = new SortedNumbers(from.starts);
-    this.ends = new SortedNumbers(from.ends);
-    this.base = from.base;
-    this.newest = from.newest;
-    this.sweepAt = from.sweepAt;
-    return this;
+  /** Lets go of a state's intervals, and leaves its row without meaning. */
+  private clear(state: number): void {
+    if (this.many.delete(state)) return;
+    for (const text of this.texts(state)) this.memory.texts.release(text);
+    const row = state * rowWidth;
+    this.memory.blocks.give(this.rows.numbers[row + blockAt] as number, this.rows.numbers[row + classAt] as number);
   }
 }
+
+/** Of a text of 20 characters that is in one group only it is 110. */
+const bytesPerText = 40;

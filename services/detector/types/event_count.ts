@@ -2,8 +2,10 @@
 import type { z } from 'zod';
 import { conditionShape, volumeShape, windowedShape } from '../../../schemas/rule.js';
 import type { Measure } from '../buckets.js';
+import type { Evaluator } from '../evaluator.js';
 import { defaultLateness, type RuleType } from '../rule.js';
-import { bucketed, needWindow, slidingCount } from '../windowed.js';
+import { SlidingCount } from '../sliding-count.js';
+import { bucketed, needWindow } from '../windowed.js';
 
 const measure: Measure<{ count: number }> = {
   name: 'count',
@@ -38,5 +40,8 @@ export const eventCount: RuleType = {
       resolveAfterMicros: draft.window?.sizeMicros ?? 1,
     };
   },
-  evaluator: (rule) => (rule.window?.kind === 'sliding' ? slidingCount(rule) : bucketed(rule, measure as Measure)),
+  evaluator: (rule, memory) =>
+    rule.window?.kind === 'sliding'
+      ? (new SlidingCount(rule, memory) as Evaluator)
+      : bucketed(rule, measure as Measure),
 };

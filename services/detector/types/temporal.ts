@@ -1,11 +1,12 @@
 /** `temporal` (all steps, any order) and `temporal_ordered` (in order, with `unless` between) within a span. */
 import { z } from 'zod';
 import { selectionShape, windowedShape } from '../../../schemas/rule.js';
-import type { Evaluator } from '../evaluator.js';
+import type { Evaluator, Happening } from '../evaluator.js';
 import type { Expression } from '../expression.js';
 import { type Draft, defaultLateness, type RuleType, type Window } from '../rule.js';
 import { Sequence } from '../sequence.js';
-import { keepMicros, slidingDistinct } from '../windowed.js';
+import { SlidingDistinct } from '../sliding-distinct.js';
+import { keepMicros } from '../windowed.js';
 import { child } from '../yaml.js';
 
 /** Steps and forbidden steps together fit the bits of a small integer. */
@@ -61,12 +62,11 @@ export const temporal: RuleType = {
     return { roles, options: { steps }, resolveAfterMicros: draft.window?.sizeMicros ?? 1 };
   },
   // All steps within a window: as many distinct steps as there are.
-  evaluator(rule) {
+  evaluator(rule, memory) {
     const steps = Number(rule.options.steps);
     const names = rule.roles.map((_, index) => String(index));
-    return slidingDistinct(rule, steps, 'steps', ({ roles }) =>
-      names.filter((_, index) => (roles & (1 << index)) !== 0),
-    ) as Evaluator;
+    const held = ({ roles }: Happening): string[] => names.filter((_, index) => (roles & (1 << index)) !== 0);
+    return new SlidingDistinct(rule, memory, steps, 'steps', held) as Evaluator;
   },
 };
 

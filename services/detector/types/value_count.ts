@@ -2,8 +2,10 @@
 import { z } from 'zod';
 import { conditionShape, volumeShape, windowedShape } from '../../../schemas/rule.js';
 import type { Measure } from '../buckets.js';
+import type { Evaluator } from '../evaluator.js';
 import { defaultLateness, type RuleType, type Threshold } from '../rule.js';
-import { atLeast, bucketed, mostValuesFor, needWindow, slidingDistinct } from '../windowed.js';
+import { SlidingDistinct } from '../sliding-distinct.js';
+import { atLeast, bucketed, mostValuesFor, needWindow } from '../windowed.js';
 
 function measure(mostValues: number): Measure<Set<string>> {
   return {
@@ -47,9 +49,9 @@ export const valueCount: RuleType = {
       resolveAfterMicros: draft.window?.sizeMicros ?? 1,
     };
   },
-  evaluator(rule) {
-    const threshold = rule.threshold as Threshold;
-    if (rule.window?.kind !== 'sliding') return bucketed(rule, measure(mostValuesFor(threshold)) as Measure);
-    return slidingDistinct(rule, atLeast(threshold), 'distinct', ({ value }) => [value]);
+  evaluator(rule, memory) {
+    const least = atLeast(rule.threshold as Threshold);
+    if (rule.window?.kind !== 'sliding') return bucketed(rule, measure(mostValuesFor(least)) as Measure);
+    return new SlidingDistinct(rule, memory, least, 'distinct') as Evaluator;
   },
 };

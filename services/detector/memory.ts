@@ -1,0 +1,117 @@
+/**
+ * Where the states of groups lie, for all rules of one engine: blocks of numbers in a few large arrays. A group is then no
+ * object that the garbage collector visits, moves and copies when it grows, and what is looked at together lies together.
+ */
+
+/** A page: 32,768 numbers, 256 KB. */
+const pageClass = 15;
+const withinPage = (1 << pageClass) - 1;
+
+/** Blocks of 2^class numbers; each place is one whole number: the page, and where in it the block begins. */
+export class Blocks {
+  private readonly doubles: Float64Array[] = [];
+  /** The same memory as whole numbers, two for each number. */
+  private readonly integers: Int32Array[] = [];
+  /** By class: blocks that nobody holds. */
+  private readonly free: number[][] = Array.from({ length: pageClass + 1 }, () => []);
+
+  /** The page of a block; the block begins at `within(block)`. */
+  page(block: number): Float64Array {
+    return this.doubles[block >>> pageClass] as Float64Array;
+  }
+
+  /** The page as whole numbers; the block begins at twice `within(block)`. */
+  wholePage(block: number): Int32Array {
+    return this.integers[block >>> pageClass] as Int32Array;
+  }
+
+  within(block: number): number {
+    return block & withinPage;
+  }
+
+  /** A block of 2^size numbers, of which nothing is known. Larger free blocks are halved, and never joined again. */
+  take(size: number): number {
+    const block = (this.free[size] as number[]).pop();
+    if (block !== undefined) return block;
+    if (size === pageClass) {
+      const page = new Float64Array(1 << pageClass);
+      this.integers.push(new Int32Array(page.buffer));
+      return (this.doubles.push(page) - 1) << pageClass;
+    }
+    const larger = this.take(size + 1);
+    (this.free[size] as number[]).push(larger + (1 << size));
+    return larger;
+  }
+
+  give(block: number, size: number): void {
+    (this.free[size] as number[]).push(block);
+  }
+}
+
+/** Numbers of a row. */
+export const rowWidth = 4;
+
+/** A row of four whole numbers for each state, which is known by the number of its row. */
+export class Rows {
+  numbers = new Int32Array(16 * rowWidth);
+  private count = 0;
+  private readonly free: number[] = [];
+
+  /** A row of zeros. */
+  take(): number {
+    const row = this.free.pop() ?? this.count++;
+    if (row * rowWidth === this.numbers.length) {
+      const numbers = new Int32Array(this.numbers.length * 2);
+      numbers.set(this.numbers);
+      this.numbers = numbers;
+    }
+    this.numbers.fill(0, row * rowWidth, (row + 1) * rowWidth);
+    return row;
+  }
+
+  give(row: number): void {
+    this.free.push(row);
+  }
+}
+
+/** Texts that groups hold, each of them once, and a number that stands for one as long as anybody holds it. */
+export class Texts {
+  private readonly numbers = new Map<string, number>();
+  private readonly texts: string[] = [];
+  private readonly holders: number[] = [];
+  private readonly free: number[] = [];
+
+  /** -1 when nobody holds it. */
+  find(text: string): number {
+    return this.numbers.get(text) ?? -1;
+  }
+
+  /** The text has one holder more. */
+  hold(text: string): number {
+    let number = this.numbers.get(text);
+    if (number === undefined) {
+      number = this.free.pop() ?? this.texts.length;
+      this.numbers.set(text, number);
+      this.texts[number] = text;
+      this.holders[number] = 0;
+    }
+    this.holders[number]!++;
+    return number;
+  }
+
+  release(number: number): void {
+    if (--this.holders[number]! > 0) return;
+    this.numbers.delete(this.texts[number] as string);
+    this.texts[number] = '';
+    this.free.push(number);
+  }
+
+  text(number: number): string {
+    return this.texts[number] as string;
+  }
+}
+
+export class Memory {
+  readonly blocks = new Blocks();
+  readonly texts = new Texts();
+}
