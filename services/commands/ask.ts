@@ -9,24 +9,32 @@ export interface Question {
   /** A ClickHouse output format. */
   readonly format: string;
   readonly parameters?: Readonly<Record<string, string>>;
+  /** Ends the question, in the engine too. */
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** The answer's bytes as they come. Throws `daemon_needed` where nothing has been recorded yet. */
+/** Rows that are laid out lie in memory; of longer ones fewer are shown. */
+const maxRowsLength = 64 * 1024 * 1024;
+
+/**
+ * The answer's bytes as they come. Throws `daemon_needed` where nothing has been recorded yet, `query_aborted` when the
+ * signal ended it.
+ */
 export async function* ask({ configuration, data }: Loaded, question: Question): AsyncGenerator<Uint8Array> {
-  const { sql, format, parameters = {} } = question;
+  const { sql, format, parameters = {}, signal } = question;
   const daemon = await findDaemon(data);
   if (daemon !== undefined) {
-    const response = await request(daemon, '/v1/query', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ sql, format, parameters }),
-    });
     try {
-      for await (const chunk of response.body ?? []) yield chunk;
-    } catch (error) {
-      throw new AuditdError('query_failed', 'The answer broke off: the query failed or the daemon stopped.', {
-        cause: error,
+      const response = await request(daemon, '/v1/query', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ sql, format, parameters }),
+        signal: signal ?? null,
       });
+      yield* piecesOf(response);
+    } catch (error) {
+      if (signal?.aborted === true) throw new AuditdError('query_aborted', 'The question was ended.');
+      throw error;
     }
     return;
   }
@@ -35,24 +43,37 @@ export async function* ask({ configuration, data }: Loaded, question: Question):
   const { openStore, queryLimits } = await import('../app/ports.js');
   const store = await openStore(configuration, data);
   try {
-    yield* store.query(sql, { format, parameters, limits: queryLimits(configuration) });
+    const limits = queryLimits(configuration);
+    yield* store.query(sql, { format, parameters, limits, ...(signal === undefined ? {} : { signal }) });
   } finally {
     await store.close();
   }
 }
 
-/** The rows of an answer as values, at most `most` of them; `cut` tells that there were more. */
+async function* piecesOf(response: Response): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of response.body ?? []) yield chunk;
+  } catch (error) {
+    throw new AuditdError('query_failed', 'The answer broke off: the query failed or the daemon stopped.', {
+      cause: error,
+    });
+  }
+}
+
+/** The rows of an answer as values, at most `most` of them and 64 MiB; `cut` tells that there were more. */
 export async function askRows(
   loaded: Loaded,
   question: Omit<Question, 'format'>,
   most: number,
-): Promise<{ names: string[]; rows: unknown[][]; cut: boolean }> {
+): Promise<{ names: string[]; rows: unknown[][]; cut: boolean; bytes: number }> {
   let names: string[] | undefined;
   let types = false;
   const rows: unknown[][] = [];
   const decoder = new TextDecoder();
   let rest = '';
+  let bytes = 0;
   for await (const chunk of ask(loaded, { ...question, format: 'JSONCompactEachRowWithNamesAndTypes' })) {
+    bytes += chunk.length;
     const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
     rest = lines.pop()!;
     for (const line of lines) {
@@ -60,11 +81,11 @@ export async function askRows(
       const value = JSON.parse(line) as unknown[];
       if (names === undefined) names = value.map(String);
       else if (!types) types = true;
-      else if (rows.length === most) return { names, rows, cut: true };
+      else if (rows.length === most || bytes > maxRowsLength) return { names, rows, cut: true, bytes };
       else rows.push(value);
     }
   }
-  return { names: names ?? [], rows, cut: false };
+  return { names: names ?? [], rows, cut: false, bytes };
 }
 
 /** The rows of a short answer as objects. */

@@ -109,6 +109,7 @@ export async function request(daemon: Daemon, path: string, init: RequestInit = 
       headers: { authorization: `Bearer ${daemon.key}`, ...(init.headers as Record<string, string>) },
     });
   } catch (error) {
+    init.signal?.throwIfAborted();
     throw new AuditdError('daemon_unreachable', `The daemon at ${daemon.url} does not answer.`, { cause: error });
   }
   if (response.ok) return response;

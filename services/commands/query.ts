@@ -5,7 +5,7 @@ import { AuditdError } from '../../schemas/errors.js';
 import { addCommonOptions, type CommonOptions, loadConfiguration } from './context.js';
 
 /** Our names of ClickHouse's formats; any of ClickHouse's own names is taken as well. */
-const formats: Readonly<Record<string, string>> = {
+export const formats: Readonly<Record<string, string>> = {
   json: 'JSON',
   jsonl: 'JSONEachRow',
   csv: 'CSVWithNames',
@@ -32,7 +32,7 @@ function addParameter(text: string, known: Readonly<Record<string, string>>): Re
 export function addQuery(program: Command): void {
   addCommonOptions(program.command('query'))
     .description('ask the recorded calls in SQL (read-only, also while the daemon runs)')
-    .argument('[sql]', 'one statement; - reads it from standard input')
+    .argument('[sql]', 'one statement; - reads it from standard input; none, on a terminal: an interactive session')
     .option(
       '--format <format>',
       'table, json, jsonl, csv, tsv, markdown, vertical, or a format of ClickHouse (default: table on a terminal, else tsv)',
@@ -47,6 +47,7 @@ alert_states, throttles, deliveries_latest, queries, dead. docs/query.md says wh
 they hold, docs/cookbook.md has questions to start from.
 
 Examples:
+  mcp-auditd query
   mcp-auditd query "SELECT tool_name, count() AS calls FROM calls GROUP BY tool_name ORDER BY calls DESC"
   mcp-auditd query --format json "SELECT * FROM tool_calls ORDER BY time DESC LIMIT 5"
   mcp-auditd query "SELECT count() FROM calls WHERE actor_id = {actor:String}" --param actor=alice
@@ -56,6 +57,17 @@ Examples:
 }
 
 async function run(sql: string | undefined, options: QueryOptions): Promise<void> {
+  const { stdin, stdout } = process;
+  if (sql === undefined && options.file === undefined && stdin.isTTY && stdout.isTTY) {
+    const { Session } = await import('./session/session.js');
+    const session = new Session(
+      await loadConfiguration(options),
+      options.param,
+      { input: stdin, output: stdout },
+      options.format ?? 'table',
+    );
+    return session.run();
+  }
   if ((sql === undefined) === (options.file === undefined))
     throw new AuditdError('argument_invalid', 'Expected one statement: as an argument, as - or by --file.');
   const loaded = await loadConfiguration(options);

@@ -1,0 +1,131 @@
+/** The commands of the interactive session, each a line that begins with `\`. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { formats } from '../query.js';
+import { matching } from './names.js';
+import type { Session } from './session.js';
+
+export interface Command {
+  readonly usage: string;
+  readonly says: string;
+  /** What its argument may be. */
+  candidates?(session: Session): Promise<readonly string[]>;
+  run(session: Session, rest: string): Promise<void>;
+}
+
+const formatNames = ['table', ...Object.keys(formats)];
+
+const internalTables = "('schema_migrations', 'ingest_owners')";
+
+export const commands: Readonly<Record<string, Command>> = {
+  d: {
+    usage: '\\d [TABLE]',
+    says: 'tables and views; the columns of one',
+    candidates: async (session) => [...(await session.knownNames()).tables.keys()],
+    run: (session, table) =>
+      table === ''
+        ? session.ask(
+            `SELECT name, if(engine = 'View', 'view', 'table') AS kind, total_rows AS rows, formatReadableSize(total_bytes) AS size
+             FROM system.tables WHERE database = currentDatabase() AND NOT startsWith(name, '.') AND name NOT IN ${internalTables} ORDER BY name`,
+          )
+        : session.ask(
+            'SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} ORDER BY position',
+            { table },
+          ),
+  },
+  l: {
+    usage: '\\l',
+    says: 'databases',
+    run: (session) => session.ask('SELECT name FROM system.databases ORDER BY name'),
+  },
+  x: {
+    usage: '\\x',
+    says: 'rows as blocks, one column a line; again: as tables',
+    run: async (session) => {
+      session.settings.vertical = !session.settings.vertical;
+      session.say(`Rows are shown as ${session.settings.vertical ? 'blocks' : 'tables'}.`);
+    },
+  },
+  format: {
+    usage: '\\format [NAME]',
+    says: `${formatNames.join(', ')}, or any of ClickHouse`,
+    candidates: async (session) => [...formatNames, ...(await session.knownNames()).formats],
+    run: async (session, name) => {
+      if (name !== '' && !/^[A-Za-z0-9]{1,64}$/.test(name)) return session.say('That is no name of a format.');
+      if (name !== '') session.settings.format = name;
+      session.say(`Answers are shown as ${session.settings.format}.`);
+    },
+  },
+  timing: {
+    usage: '\\timing',
+    says: 'rows, bytes and time below each answer, or not',
+    run: async (session) => {
+      session.settings.timing = !session.settings.timing;
+      session.say(`Timing is ${session.settings.timing ? 'on' : 'off'}.`);
+    },
+  },
+  pager: {
+    usage: '\\pager',
+    says: 'long answers through $PAGER (default less), or not',
+    run: async (session) => {
+      session.settings.pager = session.settings.pager === undefined ? process.env.PAGER || 'less' : undefined;
+      session.say(`The pager is ${session.settings.pager === undefined ? 'off' : 'on'}.`);
+    },
+  },
+  e: {
+    usage: '\\e',
+    says: 'the statement in $VISUAL or $EDITOR (default vi)',
+    run: edit,
+  },
+  '?': {
+    usage: '\\?',
+    says: 'these commands',
+    run: async (session) => {
+      const all = Object.values(commands);
+      const width = Math.max(...all.map(({ usage }) => usage.length));
+      session.say(all.map(({ usage, says }) => `${usage.padEnd(width)}  ${says}`).join('\n'));
+      session.say('\nTab completes, Ctrl-C ends what runs, a statement that begins with a space is not kept.');
+    },
+  },
+  q: { usage: '\\q', says: 'leave', run: async (session) => session.leave() },
+};
+
+export async function completeCommand(line: string, session: Session): Promise<[string[], string]> {
+  const match = /^\\(\S+)\s+(\S*)$/.exec(line);
+  if (match === null)
+    return matching(
+      line,
+      Object.keys(commands).map((name) => `\\${name}`),
+    );
+  const candidates = (await commands[match[1]!]?.candidates?.(session)) ?? [];
+  return matching(match[2]!, candidates);
+}
+
+/** What the editor leaves is taken as if it had been typed. */
+async function edit(session: Session): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'mcp-auditd-query-'));
+  const file = join(directory, 'statement.sql');
+  const takeBack = session.lend();
+  let text = '';
+  try {
+    const before = session.current === '' ? '' : `${session.current}${session.current === session.last ? ';' : ''}\n`;
+    writeFileSync(file, before, { mode: 0o600 });
+    const editor = process.env.VISUAL || process.env.EDITOR || 'vi';
+    const child = spawn(`${editor} "$MCP_AUDITD_STATEMENT"`, {
+      shell: true,
+      stdio: 'inherit',
+      env: { ...process.env, MCP_AUDITD_STATEMENT: file },
+    });
+    const code = await new Promise<number | null>((resolve) =>
+      child.once('error', () => resolve(null)).once('exit', resolve),
+    );
+    if (code === 0) text = readFileSync(file, 'utf8').trim();
+    else session.say(`The editor ended with ${code ?? 'an error'}; nothing was taken.`);
+  } finally {
+    takeBack();
+    rmSync(directory, { recursive: true, force: true });
+  }
+  if (text !== '') await session.replace(text);
+}
