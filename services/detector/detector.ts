@@ -7,7 +7,8 @@
  *
  * One detector reads all partitions, and the others of its group stand by (`oneOwner`): calls are spread by actor, and a
  * rule that groups by server, tool or tenant counts across partitions. A detector that takes over has a disk of its own;
- * it goes on from the group's committed offsets, and its rules learn from stored history what they would know.
+ * it goes on from the group's committed offsets, its rules learn from stored history what they would know, and open
+ * alerts are those of the table.
  */
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';

@@ -23,6 +23,7 @@ import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
 import { Matcher, Slots, type Wanted } from './matcher.js';
 import { Memory } from './memory.js';
+import type { OpenAlert } from './open-alerts.js';
 import { RecentIds } from './recent-ids.js';
 import type { Rule, RuleSet } from './rule.js';
 import { type Moment, type RuleCounts, RuleRun } from './rule-run.js';
@@ -370,6 +371,17 @@ export class Engine {
   forgetEpisodes(): void {
     for (const { shares } of this.rules) for (const { episodes } of shares.values()) episodes.clear();
     this.limitAlerts.clear();
+  }
+
+  /** Goes on with the alerts that another engine has told, and lets go of all others without a word. */
+  goOn(told: readonly OpenAlert[]): void {
+    this.limitAlerts.clear();
+    for (const run of this.rules) {
+      const byTenant = new Map([...run.shares.keys()].map((tenant) => [tenant, new Map<string, OpenAlert>()]));
+      for (const alert of told.filter(({ ruleId }) => ruleId === run.rule.id))
+        byTenant.set(alert.tenant, (byTenant.get(alert.tenant) ?? new Map()).set(alert.key, alert));
+      for (const [tenant, alerts] of byTenant) run.share(tenant).episodes.goOn(alerts);
+    }
   }
 
   /**

@@ -6,6 +6,7 @@
 import type { Alert, AlertState } from '../../schemas/alert.js';
 import { makeAlert, mostEvidence, type Subject } from './alerts.js';
 import type { Trigger } from './evaluator.js';
+import type { OpenAlert } from './open-alerts.js';
 import { defaultLateness, type Rule } from './rule.js';
 
 interface Episode {
@@ -57,6 +58,42 @@ export class Episodes {
 
   clear(): void {
     this.open.clear();
+  }
+
+  /** Goes on with what another process has told, and with nothing else. What is known here of its latest events counts. */
+  goOn(told: ReadonlyMap<string, OpenAlert>): void {
+    const { everyMicros, factor, maxMicros } = this.rule.realert;
+    const here = new Map(this.open);
+    this.open.clear();
+    for (const [key, { revision, startedAt, at, ...alert }] of told) {
+      const found = here.get(key);
+      // Begun in the same moment it is the same one, and all of it is known. Else it began before what is known here.
+      const { firstAt, lastAt, recorded, count, values, evidence, flags } =
+        found === undefined || found.startedAt === startedAt
+          ? (found ?? alert)
+          : {
+              ...alert,
+              lastAt: Math.max(alert.lastAt, found.lastAt),
+              recorded: Math.max(alert.recorded, found.recorded),
+              count: Math.max(alert.count, found.count),
+              values: found.values,
+            };
+      let pauseMicros = everyMicros;
+      for (let reminder = 1; reminder < revision; reminder++) pauseMicros = Math.min(pauseMicros * factor, maxMicros);
+      const copies = { evidence: [...evidence], flags: [...flags] };
+      this.open.set(key, {
+        revision,
+        startedAt,
+        firstAt,
+        lastAt,
+        recorded,
+        count,
+        values,
+        ...copies,
+        toldAt: at,
+        pauseMicros,
+      });
+    }
   }
 
   trigger(key: string, trigger: Trigger, cause: Cause): void {

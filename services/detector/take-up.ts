@@ -6,6 +6,7 @@ import { type CheckpointHead, CheckpointUnusable, readCheckpoint } from './check
 import type { Engine, EngineLimits } from './engine.js';
 import { streamMicros } from './event-reader.js';
 import type { Ask } from './history.js';
+import { openAlerts } from './open-alerts.js';
 import type { RuleSet } from './rule.js';
 import { inTurns } from './turns.js';
 import { warmUp } from './warmup.js';
@@ -149,6 +150,10 @@ async function teach(
       limits,
       pause,
     });
+    // What the rules would have alerted on is not told, and a condition that holds now is told when it next holds: unless
+    // a detector before this one has told it, whose alerts go on.
+    const seenMicros = Number.isFinite(warmed.engine.clock) ? warmed.engine.clock : untilMicros;
+    warmed.engine.goOn(await openAlerts(ask, fresh, seenMicros));
     await inTurns(engine.adopting(warmed.engine), pause);
     report('new rules learned from stored history', {
       rules: fresh.length,

@@ -1,6 +1,5 @@
 /**
  * A new or changed rule begins with what it would know had it always been there: it is run over stored history, silently.
- * What it would have alerted on is not told, and a condition that holds now is told when it next holds.
  */
 import { Engine, type EngineLimits } from './engine.js';
 import type { EngineRecord } from './event-reader.js';
@@ -56,7 +55,6 @@ export async function warmUp(ask: Ask, request: WarmUpRequest): Promise<WarmUp> 
     events += records.length;
     await request.pause();
   }
-  engine.forgetEpisodes();
   return { engine, events, sinceMicros, cut: from > 0 };
 }
 

@@ -1,5 +1,5 @@
 /** What the detector asks of the store, asked of the real engine: history, warm-up, and the SQL in alerts. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Registry } from 'prom-client';
@@ -196,4 +196,72 @@ test('a new rule has learned from history: it alerts on nothing old, and on what
     { rule_id: 'volume', group: { actor_id: 'actor-1' }, values: { count: 73 } },
     { rule_id: 'unexpected', group: { tool_name: 'drop_table' } },
   ]);
+});
+
+test('a detector that takes over on another disk goes on with the alerts of the one before, and ends them', async () => {
+  const rules = join(directory, 'takeover.yaml');
+  writeFileSync(
+    rules,
+    `rules:
+- {id: calls, type: event_count, detection: {s: {tool: t}}, group-by: [actor, server], timespan: 10m, condition: {gte: 3}, realert: {every: 1h}}
+- {id: facts, detection: {s: {tool: t, actor: c}}}`,
+  );
+  const first = appended.length;
+  const at = (index: number): number => (appended[first + index] as EngineRecord).recordedAtMicros;
+  const call = (actor_id: string) => append({ actor_id, tool_name: 't', server_name: 's' });
+  const ingestor = await startIngestor({ stream, store, limits: { timeMs: 10 }, metrics: new Registry() });
+  const detect = (name: string, memory: Stream) =>
+    startDetector({
+      stream: memory,
+      directory: join(directory, name),
+      rules: { pack: false, paths: [rules] },
+      metrics: new Registry(),
+      ask,
+      storedOffsets: () => store.highestOffsets('calls'),
+      times: { checkpointMs: 10 },
+      clock: () => nowMs,
+    });
+  const alerts = async (): Promise<[string, number, string, string, string][]> => {
+    const rows: Buffer[] = [];
+    const sql = `SELECT alert_id, revision, state, group['actor_id'], toString(count) FROM alerts WHERE rule_id IN ('calls', 'facts') ORDER BY alert_id, revision`;
+    for await (const chunk of ask(sql, 'JSONCompactEachRow')) rows.push(Buffer.from(chunk));
+    return Buffer.concat(rows)
+      .toString()
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line));
+  };
+  const told = async (count: number): Promise<void> => {
+    while ((await alerts()).length < count) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  try {
+    const one = detect('first', stream);
+    // Of `a` an alert that goes on, of `b` one that ends while nobody watches, of `c` a window that is not full yet.
+    for (const actor of ['a', 'b', 'a', 'b', 'a', 'b', 'c', 'c']) await call(actor);
+    await told(4);
+    await one.close();
+    nowMs += 5 * 60_000;
+    const two = detect('second', stream);
+    for (const actor of ['a', 'c']) await call(actor);
+    await told(6);
+    nowMs += 20 * 60_000;
+    await call('d');
+    await told(9);
+    await two.close();
+  } finally {
+    await ingestor.close();
+  }
+  const records = appended.slice(first);
+  const expected = replay(rulesOf(readFileSync(rules, 'utf8')), records, {
+    untilMicros: at(records.length - 1) + 3_600e6,
+  })
+    .map(({ alert_id, revision, state, group, count }) => [
+      alert_id,
+      revision,
+      state,
+      group.actor_id ?? '',
+      String(count),
+    ])
+    .sort((left, right) => (`${left[0]} ${left[1]}` < `${right[0]} ${right[1]}` ? -1 : 1));
+  expect(await alerts()).toEqual(expected);
 });
