@@ -99,9 +99,25 @@ async function showRunning(url: string, status: Status): Promise<void> {
     ['lost', lossText(status.losses)],
     ['refused', refused === 0 ? 'none' : `${refused} lines since the start, named in rejected.jsonl of their emitters`],
     ['dead letters', dead === 0 ? 'none' : `${dead}; mcp-auditd dead list shows them`],
+    ...ruleRows(status.detector),
     ['memory', bytesText(status.memory_bytes)],
     ...(await diskRows(status.disk)),
   ]);
+}
+
+/** Problems of rule files that are named; `rules check` names all. */
+const mostProblems = 5;
+
+function ruleRows(detector: Status['detector']): [name: string, text: string][] {
+  if (detector === undefined) return [];
+  const { rules, firing, lag, problems } = detector;
+  const rows: [string, string][] = [['rules', `${rules} in force, ${firing} alerts open, ${lag} calls to look at`]];
+  if (problems.length === 0) return rows;
+  rows.push(['', `the files have ${problems.length} mistakes, and the rules in force are those of before:`]);
+  for (const { file, line, column, message } of problems.slice(0, mostProblems))
+    rows.push(['', `${file}:${line}:${column}: ${message}`]);
+  if (problems.length > mostProblems) rows.push(['', 'mcp-auditd rules check shows all of them']);
+  return rows;
 }
 
 function lossText(losses: Losses | null): string {

@@ -31,6 +31,18 @@ export interface Status extends DaemonIdentity {
   readonly calls_per_second: number;
   readonly stream: readonly PartitionStatus[];
   readonly ingestor?: { readonly lag: number };
+  readonly detector?: {
+    readonly rules: number;
+    readonly firing: number;
+    readonly lag: number;
+    /** Mistakes in the rule files as they are now; the rules in force are those of before. */
+    readonly problems: readonly {
+      readonly file: string;
+      readonly line: number;
+      readonly column: number;
+      readonly message: string;
+    }[];
+  };
   readonly gateway?: { readonly rejected_lines: number; readonly refused_requests: number };
   readonly tables: readonly { readonly table: string; readonly rows: number; readonly bytes: number }[];
   readonly dead_letters: number;

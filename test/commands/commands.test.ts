@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandsDocumentation, makeProgram } from '../../services/commands/program.js';
 import { event, type Running, root, Sandbox } from './run.js';
@@ -120,6 +120,17 @@ describe('with a daemon', () => {
       ingestor: { lag: 0 },
     });
     expect((await sandbox.run(['status'])).stdout).toMatch(/^daemon +process \d+ for .*\naddress +http:/);
+  });
+
+  test('status tells the rules in force, and what is wrong with a file', async () => {
+    const file = join(sandbox.data, 'rules', 'broken.yaml');
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, 'rules:\n- {id: x, detection: {s: {toool: a}}}\n');
+    let text = '';
+    while (!text.includes('broken.yaml')) text = (await sandbox.run(['status'])).stdout;
+    rmSync(file);
+    expect(text).toMatch(/^rules +\d\d in force, \d+ alerts open/m);
+    expect(text).toContain('broken.yaml:2:27: events have no field "toool". Did you mean "tool"?');
   });
 
   test('a second up says who holds the directory', async () => {
