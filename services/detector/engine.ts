@@ -84,6 +84,8 @@ export class Engine {
     alertsLeftOut: 0,
   };
   private readonly rules: RuleRun[] = [];
+  /** Those of them that have a share, in their order: of thousands of rules few. */
+  private readonly active: RuleRun[] = [];
   private matcher!: Matcher;
   /** One for each record of a batch; `reader` is that of the record in hand. */
   private readers!: readonly EventReader[];
@@ -150,6 +152,7 @@ export class Engine {
       slots,
       moment: this.moment,
       indexOf: (tenant: string, fields: string) => this.indexOf(tenant, fields),
+      began: (rule: RuleRun) => this.begin(rule),
       emit: (rule: RuleRun, alert: Alert) => this.alert(rule, alert),
       limited: (rule: RuleRun, tenant: string, limit: string, count: number) =>
         this.limited(rule.rule.id, tenant, limit, count),
@@ -211,14 +214,17 @@ export class Engine {
     const future = reader.aheadMicros > clockToleranceMicros;
     if (future) this.counts.fromTheFuture++;
     matcher.match(reader);
-    if (matcher.matched.length === 0) return;
+    const { matched, roles, count } = matcher;
+    if (count === 0) return;
     const { moment } = this;
     moment.time = reader.timeMicros;
     moment.recorded = this.clock;
     moment.forgottenThrough = this.ids.forgottenThrough;
     moment.flags = future ? futureFlags : noFlags;
-    for (const index of matcher.matched)
-      (this.rules[index] as RuleRun).event(tenant, matcher.roles[index] as number, reader);
+    for (let at = 0; at < count; at++) {
+      const index = matched[at] as number;
+      (this.rules[index] as RuleRun).event(tenant, roles[index] as number, reader);
+    }
   }
 
   /** The stream's time is at least this, as a record of another topic or of an idle partition says. Microseconds. */
@@ -231,6 +237,11 @@ export class Engine {
       else this.limitDue(tenant, key);
     }
     this.clock = clock;
+  }
+
+  private begin(rule: RuleRun): void {
+    const at = this.active.findIndex(({ index }) => index > rule.index);
+    this.active.splice(at < 0 ? this.active.length : at, 0, rule);
   }
 
   private indexOf(tenant: string, fields: string): GroupIndex {
@@ -305,23 +316,21 @@ export class Engine {
 
   /** Looks at some groups of the next rule that has any. */
   private sweep(): void {
-    const { rules, clock } = this;
-    for (let looked = 0; looked < rules.length; looked++) {
-      this.swept = (this.swept + 1) % rules.length;
-      const { shares } = rules[this.swept] as RuleRun;
-      if (shares.size === 0) continue;
-      for (const { groups } of shares.values()) groups.sweep(sweptAtOnce, clock);
-      break;
+    const { active, swept } = this;
+    const next = active.find(({ index }) => index > swept) ?? active[0];
+    if (next !== undefined) {
+      this.swept = next.index;
+      for (const { groups } of next.shares.values()) groups.sweep(sweptAtOnce, this.clock);
     }
     if (this.counts.records % (recordsPerSweep * sweepsPerCheck) !== 0) return;
     this.holdBytes();
-    this.ahead.choose(this.rules, this.counts.records);
+    this.ahead.choose(this.active, this.counts.records);
   }
 
   /** Bytes of state, roughly. */
   get bytes(): number {
     let bytes = 0;
-    for (const { shares } of this.rules) for (const { groups } of shares.values()) bytes += groups.bytes;
+    for (const { shares } of this.active) for (const { groups } of shares.values()) bytes += groups.bytes;
     return bytes;
   }
 
@@ -329,7 +338,7 @@ export class Engine {
   private holdBytes(): void {
     let { bytes } = this;
     while (bytes > this.limits.maxBytes) {
-      const [rule, share] = this.rules
+      const [rule, share] = this.active
         .flatMap((each) => [...each.shares.values()].map((its) => [each, its] as const))
         .reduce((most, each) => (each[1].groups.bytes > most[1].groups.bytes ? each : most));
       if (share.groups.size === 0) return;

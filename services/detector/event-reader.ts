@@ -66,6 +66,8 @@ export class EventReader {
   private readonly members: Int32Array;
   private readonly valuedAt: Float64Array;
   private readonly values: Value[];
+  private readonly numberedAt: Float64Array;
+  private readonly numbers: Float64Array;
   private readonly others = new Map<string, number>();
   private parsed = new Map<string, unknown>();
 
@@ -97,6 +99,8 @@ export class EventReader {
     this.scanner = new JsonScanner([...names.keys()]);
     this.valuedAt = new Float64Array(fields.length);
     this.values = new Array(fields.length);
+    this.numberedAt = new Float64Array(fields.length);
+    this.numbers = new Float64Array(fields.length);
   }
 
   /** Takes a record. False when it is no JSON object: no field can be read then. */
@@ -166,6 +170,14 @@ export class EventReader {
 
   /** The field as a number; NaN for what is none. */
   number(slot: number): number {
+    if (this.numberedAt[slot] !== this.event) {
+      this.numberedAt[slot] = this.event;
+      this.numbers[slot] = this.findNumber(slot);
+    }
+    return this.numbers[slot] as number;
+  }
+
+  private findNumber(slot: number): number {
     const member = this.members[slot] as number;
     const { kind } = this.fields[slot] as FieldReference;
     if (member >= 0 && this.scanner.kinds[member] === literal) {

@@ -76,7 +76,8 @@ export function explain({ calendars }: RuleSet, rule: Rule, records: readonly En
   const look = (record: EngineRecord): { held: Set<Expression>; roles: number[] } | undefined => {
     if (!reader.read(record)) return undefined;
     matcher.match(reader);
-    const held = new Set(matcher.matched.map((index) => wanted[index] as Expression));
+    const found = [...matcher.matched.subarray(0, matcher.count)];
+    const held = new Set(found.map((index) => wanted[index] as Expression));
     return { held, roles: rule.roles.flatMap(({ expression }, index) => (held.has(expression) ? [index] : [])) };
   };
   const keysOf = (roles: readonly number[]): string[] =>

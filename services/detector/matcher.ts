@@ -4,6 +4,7 @@
  */
 import { Calendar, type CalendarDefinition } from '../../schemas/calendar.js';
 
+import { Conditions } from './conditions.js';
 import type { EventReader } from './event-reader.js';
 import type { Expression, Test } from './expression.js';
 import { spell, spellTest } from './expression.js';
@@ -17,9 +18,9 @@ export interface Wanted {
   readonly expression: Expression;
 }
 
-interface Selection {
-  readonly holds: () => boolean;
-  readonly users: readonly { readonly rule: number; readonly bit: number }[];
+interface User {
+  readonly rule: number;
+  readonly bit: number;
 }
 
 interface Guarded {
@@ -58,7 +59,7 @@ export class Slots {
   }
 }
 
-interface KnownTest {
+export interface KnownTest {
   readonly number: number;
   readonly slot: number;
   readonly test: Test;
@@ -67,26 +68,30 @@ interface KnownTest {
 }
 
 export class Matcher {
-  /** Rules with a selection that holds, in the order of rules; and for each rule the bits of these selections. */
-  readonly matched: number[] = [];
+  /** Rules with a selection that holds, in the order of rules: the first `count`; and for each rule the bits of these selections. */
+  readonly matched: Int32Array;
+  count = 0;
   readonly roles: Int32Array;
 
-  private reader!: EventReader;
+  reader!: EventReader;
   /** Counts events; a mark equal to it was made for this event. */
-  private event = 0;
+  event = 0;
   private timeMicros = 0;
   private readonly tests = new Map<string, KnownTest>();
   /** By slot: the values of the field with the tests that they meet. */
   fieldValues!: readonly FieldValues[];
   private guardSlots!: number[];
-  private metAt!: Uint32Array;
-  private answeredAt!: Uint32Array;
+  metAt!: Uint32Array;
+  answeredAt!: Uint32Array;
   private visitedAt!: Uint32Array;
-  private waiting!: number[][];
+  /** Selections that wait at a test: in `waiting` from its place in `firstWaiting` to that of the next test. */
+  private firstWaiting!: Int32Array;
+  private waiting!: Int32Array;
   private readonly unguarded: number[] = [];
-  private readonly selections: Selection[] = [];
+  private readonly users: (readonly User[])[] = [];
+  private readonly conditions = new Conditions(this);
   private readonly calendars = new Map<string, { calendar: Calendar }>();
-  private readonly candidates: number[] = [];
+  private candidates!: Int32Array;
 
   private constructor(
     rules: number,
@@ -94,6 +99,7 @@ export class Matcher {
     definitions: ReadonlyMap<string, CalendarDefinition>,
   ) {
     this.roles = new Int32Array(rules);
+    this.matched = new Int32Array(rules);
     for (const [name, definition] of definitions) this.calendars.set(name, { calendar: new Calendar(definition) });
   }
 
@@ -121,28 +127,36 @@ export class Matcher {
     }
     const distinct = [...byMeaning.values()];
     for (const { expression, users } of distinct) {
-      this.selections.push({ holds: this.compile(expression), users });
+      this.users.push(users);
+      this.conditions.add(expression);
       yield;
     }
     this.metAt = new Uint32Array(this.tests.size);
     this.visitedAt = new Uint32Array(distinct.length);
+    this.candidates = new Int32Array(distinct.length);
 
     const byNumber = [...this.tests.values()];
-    this.waiting = byNumber.map(() => []);
+    const waiting: number[][] = byNumber.map(() => []);
     const guardSlots = new Set<number>();
     for (const [index, { expression }] of distinct.entries()) {
       const { guards } = this.guardsOf(expression);
+      this.conditions.place(index, guards);
       if (guards === undefined) this.unguarded.push(index);
       for (const guard of guards ?? []) {
-        (this.waiting[guard] as number[]).push(index);
+        (waiting[guard] as number[]).push(index);
         guardSlots.add((byNumber[guard] as KnownTest).slot);
       }
       yield;
     }
+    this.conditions.seal();
+    this.waiting = Int32Array.from(waiting.flat());
+    this.firstWaiting = new Int32Array(waiting.length + 1);
+    for (const [test, { length }] of waiting.entries())
+      this.firstWaiting[test + 1] = (this.firstWaiting[test] as number) + length;
     this.guardSlots = [...guardSlots].sort((left, right) => left - right);
     const bySlot = new Map<number, Map<number, Test>>();
     for (const { number, slot, test } of byNumber) {
-      if (test.kind === 'number' && (this.waiting[number] as number[]).length === 0) continue;
+      if (test.kind === 'number' && (waiting[number] as number[]).length === 0) continue;
       const tests = bySlot.get(slot) ?? new Map<number, Test>();
       tests.set(number, test);
       bySlot.set(slot, tests);
@@ -156,26 +170,30 @@ export class Matcher {
 
   /** Fills `matched` and `roles` for the event that the reader holds. */
   match(reader: EventReader): void {
-    for (const rule of this.matched) this.roles[rule] = 0;
-    this.matched.length = 0;
+    const { matched, candidates, visitedAt, waiting, firstWaiting, unguarded } = this;
+    for (let index = 0; index < this.count; index++) this.roles[matched[index] as number] = 0;
+    this.count = 0;
     this.reader = reader;
     this.timeMicros = reader.timeMicros;
     // Marks of an event 2^32 events ago must not be taken for this one's.
     if (++this.event === 0xffffffff) this.forgetMarks();
-    const { candidates, visitedAt, waiting, event } = this;
-    candidates.length = 0;
+    const { event } = this;
+    let found = 0;
     for (const slot of this.guardSlots) {
       for (const test of this.answer(slot)) {
-        for (const selection of waiting[test] as number[]) {
+        const until = firstWaiting[test + 1] as number;
+        for (let at = firstWaiting[test] as number; at < until; at++) {
+          const selection = waiting[at] as number;
           if (visitedAt[selection] === event) continue;
           visitedAt[selection] = event;
-          candidates.push(selection);
+          candidates[found++] = selection;
         }
       }
     }
-    for (const selection of candidates) this.visit(selection);
-    for (const selection of this.unguarded) this.visit(selection);
-    if (this.matched.length > 1) sortFew(this.matched);
+    // Only now, when the tests that are guards of others are all marked.
+    for (let index = 0; index < found; index++) this.visit(candidates[index] as number);
+    for (let index = 0; index < unguarded.length; index++) this.visit(unguarded[index] as number);
+    if (this.count > 1) sortFew(matched, this.count);
   }
 
   private forgetMarks(): void {
@@ -186,16 +204,17 @@ export class Matcher {
   }
 
   private visit(index: number): void {
-    const { holds, users } = this.selections[index] as Selection;
-    if (!holds()) return;
-    for (const { rule, bit } of users) {
-      if (this.roles[rule] === 0) this.matched.push(rule);
+    if (!this.conditions.hold(index)) return;
+    const users = this.users[index] as readonly User[];
+    for (let at = 0; at < users.length; at++) {
+      const { rule, bit } = users[at] as User;
+      if (this.roles[rule] === 0) this.matched[this.count++] = rule;
       (this.roles[rule] as number) |= bit;
     }
   }
 
   /** Marks the tests that the field's value meets, and returns them. */
-  private answer(slot: number): readonly number[] {
+  answer(slot: number): readonly number[] {
     const { metAt, event } = this;
     const { tests } = this.reader.value(slot);
     this.answeredAt[slot] = event;
@@ -214,7 +233,14 @@ export class Matcher {
     return known;
   }
 
-  private compile(expression: Expression): () => boolean {
+  /** The test, of which one selection more makes use. */
+  used(field: FieldReference, test: Test): KnownTest {
+    const known = this.known(field, test);
+    known.uses++;
+    return known;
+  }
+
+  compile(expression: Expression): () => boolean {
     switch (expression.op) {
       case 'constant':
         return expression.value ? () => true : () => false;
@@ -256,9 +282,7 @@ export class Matcher {
   }
 
   private compileTest(field: FieldReference, test: Test): () => boolean {
-    const known = this.known(field, test);
-    known.uses++;
-    const { number, slot } = known;
+    const { number, slot } = this.used(field, test);
     // Of many thresholds one is asked: nothing is gained by answering all of them together.
     if (test.kind === 'number') {
       const holds = comparisonOf(test.comparison, test.value);
@@ -317,9 +341,9 @@ export class Matcher {
   }
 }
 
-/** In place; a handful of numbers, nearly in order already, as a rule. */
-function sortFew(numbers: number[]): void {
-  for (let at = 1; at < numbers.length; at++) {
+/** The first `count`, in place; a handful of numbers, nearly in order already, as a rule. */
+function sortFew(numbers: Int32Array, count: number): void {
+  for (let at = 1; at < count; at++) {
     const number = numbers[at] as number;
     let to = at;
     while (to > 0 && (numbers[to - 1] as number) > number) {

@@ -53,6 +53,8 @@ export interface Surroundings {
   readonly moment: Moment;
   /** The groups that rules with the same fields share. */
   indexOf(tenant: string, fields: string): GroupIndex;
+  /** The rule has its first share. */
+  began(rule: RuleRun): void;
   emit(rule: RuleRun, alert: Alert): void;
   /** A limit dropped something. */
   limited(rule: RuleRun, tenant: string, limit: 'groups' | 'values', count: number): void;
@@ -134,6 +136,7 @@ export class RuleRun {
       const index = this.around.indexOf(tenant, this.groupFields);
       const groups = new Groups(index, this.evaluator, this.rule.maxKeys, (key) => episodes.isOpen(key));
       share = { tenant, groups, episodes, watchedSince: Number.POSITIVE_INFINITY };
+      if (this.shares.size === 0) this.around.began(this);
       this.shares.set(tenant, share);
     }
     this.lastShare = share;
