@@ -1,33 +1,36 @@
-import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
-import { Admission, abortedError } from './admission.js';
+import { abortedError } from './admission.js';
 import { Fence, namesFormat } from './fence.js';
+import { Lanes, Turn } from './lanes.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import { escapedParameters, type QueryLimits, type QueryOptions, type StatementOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
 
 /**
  * Users' queries on the engine in process. Each runs in a session of its own that is thrown away afterwards (0.3 ms):
- * settings stick to a session, so limits and `readonly` are set on one that nobody else will use, and the engine allows
- * one open stream a session.
+ * settings and parameters stick to a session, so limits and `readonly` are set on one that nobody else will use, and the
+ * engine allows one open stream a session.
+ *
+ * Each query runs in one thread and takes turns in a lane (`lanes.ts`), so that recording keeps the other cores and no
+ * question holds up the others. Long ones stand back besides: the engine lets them wait before each block that they read
+ * while an insert runs (its setting `priority`).
  */
-
-/**
- * Each query runs in one thread, so that recording keeps the cores beyond two. With one query at a time it would keep
- * one of two cores as well (`npm run bench -- query-isolation`), but then one long question, or one reader who does not
- * read, would hold up everybody else's. Each keeps one of libuv's four threads busy too; two are left to inserts and
- * files. Those that wait cost a closure.
- */
-const maxRunning = 2;
 const threadsPerQuery = 1;
+/**
+ * The engine's `priority`: while one of a lower number is open, the others wait; 0 is outside of this. Inserts have 1. A
+ * question must not have it, because one whose reader rests is open too.
+ */
+const priorities = { quick: 0, long: 2 } as const;
+/** Those that wait in each lane cost a closure. */
 const maxWaiting = 32;
-
-/** A pipeline looks at its end every 100 ms or so. */
-const killAgainMs = 200;
+/** Questions that are not over, those with resting readers included. */
+const maxOpen = 64;
+/** Between two attempts at ending a step of the engine, which may have been about to begin at the first. */
+const killAgainMs = 250;
 
 /** A result that cannot be streamed is held whole, so it has this limit even where resultBytes allows more: 64 MiB. */
 const maxBufferedBytes = 64 * 1024 ** 2;
@@ -49,43 +52,63 @@ const streamableFormats: ReadonlySet<string> = new Set([
 ]);
 
 export class ChdbQueries {
-  private readonly admission = new Admission(maxRunning, maxWaiting);
+  private readonly lanes: Lanes;
   private readonly fence: Fence;
-  /** What the engine does for a query, by its mark. */
-  private readonly steps = new Map<string, Promise<unknown>>();
-  private readonly leaving = new Set<Promise<void>>();
+  private readonly drained = new Set<Promise<unknown>>();
+  private open = 0;
+  private attempts = 0;
   private closed = false;
 
   constructor(
     private readonly reader: Session,
     private readonly classifier: ChdbNodeEngine,
     private readonly openSession: () => Session,
+    isRecording: () => boolean,
   ) {
+    this.lanes = new Lanes(maxWaiting, isRecording);
     // A table that is not there may be a file below the working directory, by its name.
     this.fence = new Fence((query) => this.rows(query), 'default', existsSync);
   }
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
-    const limits = { ...defaultLimits, ...options.limits };
     if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(options.format)) {
       throw new AuditdError('query_refused', `${JSON.stringify(options.format)} is no name of a format`);
     }
     if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
-    await this.admission.enter(options.signal);
-    const mark = randomUUID();
-    let session: Session | undefined;
+    if (this.open >= maxOpen) throw new AuditdError('query_busy', `${this.open} questions are open already`);
+    this.open++;
+    let attempt: Attempt | undefined;
+    const turn: Turn = new Turn(this.lanes, () => attempt?.beginAgain());
     try {
-      throwIfAborted(options.signal);
-      session = this.openSession();
-      await prepare(session, settingsOf(limits, options, mark));
-      const ast = await this.parse(session, sql, options);
-      const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
-      if (canStream) yield* this.stream(session, sql, options, limits, mark);
-      else yield* this.buffer(session, sql, options, limits, mark);
+      do {
+        attempt = new Attempt(turn, `question-${++this.attempts}`, options, this.openSession);
+        yield* this.answer(attempt, sql, options);
+      } while (attempt.isToBeginAgain);
     } catch (error) {
       throw failureOf(error);
     } finally {
-      this.leave(session, mark);
+      this.open--;
+    }
+  }
+
+  /** The pieces of the answer; none when the question is to begin again. */
+  private async *answer(attempt: Attempt, sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
+    let session: Session | undefined;
+    try {
+      const ast = await attempt.step(async () => {
+        session = this.openSession();
+        await prepare(session, settingsOf(attempt, options));
+        return this.parse(session, sql, options.tenant !== undefined);
+      });
+      const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
+      if (canStream) yield* attempt.stream(session!, sql);
+      else yield* attempt.buffer(session!, sql);
+    } catch (error) {
+      if (!attempt.isToBeginAgain) throw error;
+    } finally {
+      const ended = attempt.end().then(() => session?.close());
+      this.drained.add(ended);
+      void ended.finally(() => this.drained.delete(ended));
     }
   }
 
@@ -107,7 +130,7 @@ export class ChdbQueries {
    * Judges the statement before anything of it runs, and returns its AST. The count comes first: the engine runs every
    * statement of a text that it is given, `EXPLAIN AST SELECT 1; DROP TABLE calls` included.
    */
-  private async parse(session: Session, sql: string, options: QueryOptions): Promise<string> {
+  private async parse(session: Session, sql: string, isTenant: boolean): Promise<string> {
     const { statementCount, queryClass } = await this.classifier.analyze(sql, 'default');
     if (statementCount === 0) await this.explainSyntaxError(session, sql);
     if (statementCount !== 1) {
@@ -115,9 +138,8 @@ export class ChdbQueries {
     }
     // 0 is the engine's word for a statement that only reads and leaves no trace; INTO OUTFILE is not of that class.
     if (queryClass !== 0) throw new AuditdError('query_refused', 'the statement does more than read');
-    const ast = await session.queryAsync(`EXPLAIN AST ${sql}`, { format: 'TSVRaw' });
-    const text = ast.text();
-    const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant: options.tenant !== undefined });
+    const text = (await session.queryAsync(`EXPLAIN AST ${sql}`, { format: 'TSVRaw' })).text();
+    const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant });
     if (refusal) throw new AuditdError('query_refused', refusal);
     if (namesFormat(text)) {
       throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
@@ -136,57 +158,57 @@ export class ChdbQueries {
     return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
-  private async *stream(
-    session: Session,
-    sql: string,
-    { format, signal, onRows }: QueryOptions,
-    limits: QueryLimits,
-    mark: string,
-  ): AsyncGenerator<Uint8Array> {
-    const stream = session.queryStream(sql, { format });
-    // The engine's own clock stops while the reader of the result takes its time; this one does not.
-    const endsAt = performance.now() + limits.timeMs;
-    const chunks = stream[Symbol.asyncIterator]();
-    let bytes = 0;
-    try {
-      for (;;) {
-        const next = await this.unlessAborted(chunks.next(), signal, mark);
-        if (next.done) return;
-        bytes += next.value.numBytes;
-        if (bytes > limits.resultBytes) throw limitError(`the result is longer than ${limits.resultBytes} bytes`);
-        onRows?.(next.value.numRows);
-        yield next.value.raw();
-        if (performance.now() > endsAt) throw limitError(`the query took longer than ${limits.timeMs} ms`);
+  /** Waits for the engine's steps that outlived their queries. */
+  async close(): Promise<void> {
+    this.closed = true;
+    while (this.drained.size > 0) await Promise.allSettled(this.drained);
+  }
+}
+
+/**
+ * One attempt at a question: its turns, its end, and its answer piece by piece. The engine knows it by its mark, so a step
+ * whose answer nobody wants any more is ended there.
+ */
+class Attempt {
+  readonly limits: QueryLimits;
+  private working = false;
+  private handedOver = false;
+  private isLate = false;
+  /** It has outgrown the quick lane while another has the long one, and nothing of the answer is out yet. */
+  isToBeginAgain = false;
+
+  constructor(
+    private readonly turn: Turn,
+    readonly mark: string,
+    private readonly options: QueryOptions,
+    private readonly openSession: () => Session,
+  ) {
+    this.limits = { ...defaultLimits, ...options.limits };
+  }
+
+  get priority(): number {
+    return this.turn.isLong ? priorities.long : priorities.quick;
+  }
+
+  beginAgain(): void {
+    if (this.handedOver) return;
+    this.isToBeginAgain = true;
+    void this.kill();
+  }
+
+  /** One step of the engine. An abort rejects at once, and `end` sees to the engine. */
+  async step<T>(work: () => Promise<T>): Promise<T> {
+    const { signal } = this.options;
+    const step = this.turn.step(async () => {
+      this.working = true;
+      try {
+        return await work();
+      } finally {
+        this.working = false;
       }
-    } finally {
-      stream.cancel();
-    }
-  }
-
-  private async *buffer(
-    session: Session,
-    sql: string,
-    options: QueryOptions,
-    limits: QueryLimits,
-    mark: string,
-  ): AsyncGenerator<Uint8Array> {
-    const result = await this.unlessAborted(session.queryAsync(sql, { format: options.format }), options.signal, mark);
-    const bytes = result.bytes();
-    const most = Math.min(limits.resultBytes, maxBufferedBytes);
-    if (bytes.length > most) {
-      throw limitError(`the result is longer than ${most} bytes; JSONEachRow, CSV and TSV are streamed`);
-    }
-    // The engine counts the rows that it has written as those that were read of it.
-    options.onRows?.(result.rowsRead);
-    if (bytes.length > 0) yield bytes;
-  }
-
-  /** An abort rejects at once; `leave` ends what the engine still does. */
-  private async unlessAborted<T>(step: Promise<T>, signal: AbortSignal | undefined, mark: string): Promise<T> {
-    this.steps.set(mark, step);
-    const forget = () => this.steps.delete(mark);
-    step.then(forget, forget);
+    }, signal);
     if (!signal) return step;
+    step.catch(() => undefined);
     let abort: (() => void) | undefined;
     try {
       return await Promise.race([
@@ -202,30 +224,69 @@ export class ChdbQueries {
     }
   }
 
-  /** The place of a query is free when the engine has stopped working for it. */
-  private leave(session: Session | undefined, mark: string): void {
-    const left = this.stopped(mark).finally(() => {
-      session?.close();
-      this.admission.leave();
-      this.leaving.delete(left);
-    });
-    this.leaving.add(left);
-  }
-
-  /** Ends what the engine does for the query; again and again, as it may not have begun when it is first told. */
-  private async stopped(mark: string): Promise<void> {
-    for (let step = this.steps.get(mark); step !== undefined; step = this.steps.get(mark)) {
-      const killer = this.openSession();
-      await killer.queryAsync(`KILL QUERY WHERE Settings['log_comment'] = '${mark}' ASYNC`).catch(() => undefined);
-      killer.close();
-      await Promise.race([step.catch(() => undefined), delay(killAgainMs, undefined, { ref: false })]);
+  async *stream(session: Session, sql: string): AsyncGenerator<Uint8Array> {
+    const { format, onRows } = this.options;
+    const { resultBytes, timeMs } = this.limits;
+    const stream = session.queryStream(sql, { format });
+    const chunks = stream[Symbol.asyncIterator]();
+    // The engine's own clock stops while the reader of the result takes its time; this one does not.
+    let deadline: NodeJS.Timeout | undefined;
+    let bytes = 0;
+    try {
+      for (;;) {
+        const next = await this.step(() => chunks.next());
+        // Its end was asked for and may come with the next step, so that this one is not handed over.
+        if (this.isToBeginAgain || next.done) return;
+        bytes += next.value.numBytes;
+        if (bytes > resultBytes) throw limitError(`the result is longer than ${resultBytes} bytes`);
+        onRows?.(next.value.numRows);
+        this.handedOver = true;
+        deadline ??= setTimeout(() => {
+          this.isLate = true;
+          if (this.working) void this.kill();
+          // What the engine holds for a reader who rests is given back.
+          else stream.cancel();
+        }, timeMs);
+        yield next.value.raw();
+        if (this.isLate) break;
+      }
+    } catch (error) {
+      if (!this.isLate) throw error;
+    } finally {
+      clearTimeout(deadline);
+      stream.cancel();
     }
+    throw limitError(`the query took longer than ${timeMs} ms`);
   }
 
-  /** Waits for the queries that have been left. */
-  async close(): Promise<void> {
-    this.closed = true;
-    await Promise.all(this.leaving);
+  async *buffer(session: Session, sql: string): AsyncGenerator<Uint8Array> {
+    const result = await this.step(() => session.queryAsync(sql, { format: this.options.format }));
+    // It ended before it could be told to begin again.
+    this.isToBeginAgain = false;
+    const bytes = result.bytes();
+    const most = Math.min(this.limits.resultBytes, maxBufferedBytes);
+    if (bytes.length > most) {
+      throw limitError(`the result is longer than ${most} bytes; JSONEachRow, CSV and TSV are streamed`);
+    }
+    // The engine counts the rows that it has written as those that were read of it.
+    this.options.onRows?.(result.rowsRead);
+    if (bytes.length > 0) yield bytes;
+  }
+
+  /** Ends the engine's step, if one is under way, and then the turn. */
+  async end(): Promise<void> {
+    if (this.working) await this.kill();
+    await this.turn.end();
+  }
+
+  private async kill(): Promise<void> {
+    while (this.working) {
+      // A session of its own: the others have their work.
+      const killer = this.openSession();
+      await killer.queryAsync(`KILL QUERY WHERE Settings['log_comment'] = '${this.mark}' ASYNC`).catch(() => undefined);
+      killer.close();
+      if (this.working) await delay(killAgainMs);
+    }
   }
 }
 
@@ -241,13 +302,14 @@ async function prepare(session: Session, settings: readonly string[]): Promise<v
   await session.queryAsync(statement);
 }
 
-function settingsOf(limits: QueryLimits, options: QueryOptions, mark: string): string[] {
+function settingsOf({ limits, mark, priority }: Attempt, options: QueryOptions): string[] {
   const { settings: others = {}, tenant, parameters = {}, parametersEscaped = false } = options;
   return [
     ...assignments(others),
     ...placeholders(parametersEscaped ? parameters : escapedParameters(parameters)),
-    // By which `stopped` finds it among the engine's queries.
+    // By which `kill` finds it among the engine's queries.
     `log_comment = '${mark}'`,
+    `priority = ${priority}`,
     ...(tenant === undefined ? [] : [`additional_table_filters = ${tenantFilters('default', tenant)}`]),
     `max_execution_time = ${limits.timeMs / 1000}`,
     "timeout_overflow_mode = 'throw'",
@@ -273,10 +335,6 @@ function assignments(settings: Readonly<Record<string, string>>): string[] {
 /** Values of `{name:Type}`. Those of a session belong to it, while those of a bound query are all queries' (chdb 3.4.0). */
 function placeholders(parameters: Readonly<Record<string, string>>): string[] {
   return assignments(Object.fromEntries(Object.entries(parameters).map(([name, value]) => [`param_${name}`, value])));
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw abortedError();
 }
 
 function failureOf(error: unknown): Error {

@@ -110,6 +110,9 @@ const blockErrorCodes: ReadonlySet<number> = new Set([
   6, 10, 16, 20, 25, 27, 32, 33, 41, 47, 53, 69, 70, 117, 128, 131, 252, 321, 349, 374, 636,
 ]);
 
+/** Long questions wait while an insert runs: `chdb-queries.ts`. */
+const insertPriority = 1;
+
 class ChdbStore implements Store, StatementRunner, MigrationTarget {
   private readonly queries: ChdbQueries;
   private readonly insertDirectory: string;
@@ -120,6 +123,7 @@ class ChdbStore implements Store, StatementRunner, MigrationTarget {
    * four threads, on which the stream's fdatasync waits as well.
    */
   private lastRead: Promise<unknown> = Promise.resolve();
+  private isInserting = false;
   private insertNumber = 0;
   private closed = false;
 
@@ -131,7 +135,12 @@ class ChdbStore implements Store, StatementRunner, MigrationTarget {
     private readonly classifier: ChdbNodeEngine,
     private readonly engine: Engine,
   ) {
-    this.queries = new ChdbQueries(reader, classifier, () => engine.openSession());
+    this.queries = new ChdbQueries(
+      reader,
+      classifier,
+      () => engine.openSession(),
+      () => this.isInserting,
+    );
     // Blocks on their way; what a killed process left there was never acknowledged.
     this.insertDirectory = join(directory, 'blocks');
     rmSync(this.insertDirectory, { recursive: true, force: true });
@@ -171,19 +180,22 @@ class ChdbStore implements Store, StatementRunner, MigrationTarget {
     if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
     const path = join(this.insertDirectory, `${++this.insertNumber}.native`);
     let failure: unknown;
+    this.isInserting = true;
     try {
       await writeFile(path, batch.block);
       const columns = columnList(batch.table);
       const source = `file(${quoted(path)}, Native)`;
       await this.execute(
-        `INSERT INTO ${batch.table} (${columns}) SELECT ${columns} FROM ${source} SETTINGS ${settingsClause(insertSettings)}`,
+        `INSERT INTO ${batch.table} (${columns}) SELECT ${columns} FROM ${source} SETTINGS ${settingsClause({ ...insertSettings, priority: insertPriority })}`,
       );
     } catch (error) {
       failure = error;
     } finally {
       await unlink(path).catch(() => undefined);
     }
-    await this.verify(batch, failure);
+    await this.verify(batch, failure).finally(() => {
+      this.isInserting = false;
+    });
   }
 
   /** Whether the insert went well or not, what counts is what the table holds. */

@@ -5,36 +5,13 @@ import Table from 'cli-table3';
 import { openChdbStore } from '../../services/store/chdb.js';
 import type { Engine } from './disk.js';
 import { round2 } from './figures.js';
+import { bareColumns, days, fillCalls } from './sql/history.js';
 
 export const description =
   'Everyday questions on 30 days (--events=10000000 for ten million), beside the best layout of each.';
 
-const days = 30;
 const target = 1.5;
 const rounds = 7;
-
-/** Events made in the engine itself: hashes of the number give tools, actors and words with a long tail. */
-function generated(day: number, rows: number): string {
-  const random = (salt: number) => `(cityHash64(number, ${day}, ${salt}) % 1000000007) / 1000000007`;
-  const word = (salt: number) => `lower(hex(toUInt32(pow(20000, ${random(salt)}))))`;
-  const time = `toDateTime64('2026-10-01 00:00:00', 6, 'UTC') + toIntervalDay(${day}) + toIntervalMicrosecond(toInt64(number * ${Math.floor(86_399_000_000 / rows)} + 900 * ${random(1)}))`;
-  const milliseconds = 'toUnixTimestamp64Milli(at)';
-  return `SELECT
-      ${time} AS at,
-      toUUID(concat(substring(leftPad(hex(${milliseconds}), 12, '0'), 1, 8), '-', substring(leftPad(hex(${milliseconds}), 12, '0'), 9, 4), '-7', right(leftPad(hex(number % 4096), 4, '0'), 3), '-9f3e-5d2c8a417be6')) AS event_id,
-      concat('actor', toString(toUInt32(pow(5000, ${random(2)})))) AS actor_id,
-      concat('session', toString(cityHash64(actor_id, intDiv(number, 20000)) % 100000)) AS session_id,
-      concat('server', toString(toUInt32(pow(8, ${random(3)})))) AS server_name,
-      concat(server_name, '_tool', toString(toUInt32(pow(25, ${random(4)})))) AS tool_name,
-      if(${random(5)} < 0.04, 'tool_error', 'success') AS outcome,
-      toDecimal64(exp(1 + 4 * ${random(6)}), 3) AS duration_ms,
-      concat('{"path":"/srv/', ${word(7)}, '/', ${word(8)}, '","query":"', ${word(9)}, ' ', ${word(10)}, if(number % 300007 = 17, ' rareneedle', ''), '"}') AS arguments,
-      concat('{"content":[{"type":"text","text":"', ${word(11)}, ' ', ${word(12)}, ' ', ${word(13)}, ' ', ${word(14)}, '"}]}') AS result
-    FROM numbers(${rows})`;
-}
-
-const withoutBodies = 'event_id, actor_id, session_id, server_name, tool_name, outcome, duration_ms';
-const columns = `${withoutBodies}, arguments, result`;
 
 /** The layout that serves one question best, with the columns that its question reads. */
 function alternativeTable(name: string, orderBy: string, index = ''): string {
@@ -87,8 +64,8 @@ function questions(id: string): Question[] {
     },
     {
       name: 'one event by id',
-      ours: `SELECT ${withoutBodies} FROM calls WHERE event_id = '${id}' FORMAT Null`,
-      better: `SELECT ${withoutBodies} FROM by_tool WHERE event_id = '${id}' AND ${around} FORMAT Null`,
+      ours: `SELECT ${bareColumns} FROM calls WHERE event_id = '${id}' FORMAT Null`,
+      better: `SELECT ${bareColumns} FROM by_tool WHERE event_id = '${id}' AND ${around} FORMAT Null`,
       layout: 'time taken from the id',
     },
     {
@@ -107,7 +84,6 @@ function questions(id: string): Question[] {
 }
 
 async function load(store: Engine, events: number): Promise<void> {
-  const rows = Math.floor(events / days);
   const hour = 'toStartOfHour(occurred_at)';
   await store.execute(alternativeTable('by_tool', `(server_name, tool_name, ${hour}, occurred_at)`));
   await store.execute(alternativeTable('by_actor', '(actor_id, session_id, occurred_at)'));
@@ -116,12 +92,7 @@ async function load(store: Engine, events: number): Promise<void> {
   await store.execute(
     'CREATE TABLE daily (day Date, actor_id LowCardinality(String), server_name LowCardinality(String), tool_name LowCardinality(String), outcome LowCardinality(String), calls UInt64) ENGINE = SummingMergeTree ORDER BY (day, actor_id, server_name, tool_name, outcome)',
   );
-  // A day in one block, so that it is one part.
-  const settings = `SETTINGS max_threads = 1, max_insert_threads = 1, min_insert_block_size_rows = ${rows}, max_block_size = ${rows}`;
-  for (let day = 0; day < days; day++) {
-    await store.execute(
-      `INSERT INTO calls (occurred_at, recorded_at, tenant, method, stream_offset, ${columns}) SELECT at, at, 'default', 'tools/call', ${day * rows} + rowNumberInAllBlocks(), ${columns} FROM (${generated(day, rows)}) ${settings}`,
-    );
+  await fillCalls(store, events, "toDateTime64('2026-10-01 00:00:00', 6, 'UTC')", async (day, settings) => {
     const ofDay = `FROM calls WHERE toDate(recorded_at) = toDate('2026-10-01') + ${day}`;
     await store.execute(
       `INSERT INTO words (occurred_at, arguments) SELECT occurred_at, arguments ${ofDay} ${settings}`,
@@ -130,14 +101,12 @@ async function load(store: Engine, events: number): Promise<void> {
       `INSERT INTO daily SELECT toDate(occurred_at) AS day, actor_id, server_name, tool_name, outcome, count() ${ofDay} GROUP BY ALL`,
     );
     for (const table of ['by_tool', 'by_actor']) {
-      const copied = `occurred_at, ${withoutBodies}`;
+      const copied = `occurred_at, ${bareColumns}`;
       await store.execute(`INSERT INTO ${table} (${copied}) SELECT ${copied} ${ofDay} ${settings}`);
     }
-    if (process.stderr.isTTY) process.stderr.write(`\rloaded day ${day + 1} of ${days}`);
-  }
-  for (const table of ['calls', 'by_tool', 'by_actor', 'words', 'daily'])
+  });
+  for (const table of ['by_tool', 'by_actor', 'words', 'daily'])
     await store.execute(`OPTIMIZE TABLE ${table} FINAL SETTINGS optimize_skip_merged_partitions = 1`);
-  if (process.stderr.isTTY) process.stderr.write('\r\u001b[K');
 }
 
 export async function run(options: { readonly [key: string]: string } = {}) {

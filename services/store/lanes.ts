@@ -1,0 +1,147 @@
+/**
+ * Turns at the engine in process: quick questions and long ones each have their lane, so that long questions hold up one
+ * another and nobody else.
+ *
+ * A question begins in the quick lane. What takes longer than `quickMs` of the engine's time goes on in the long lane when
+ * nobody is there, and else is told to begin again there. A turn is held while the engine works for the question and while
+ * its reader is about to take the next piece; a reader who rests gives it away, so an answer that nobody reads holds up
+ * nobody.
+ */
+import { AuditdError } from '../../schemas/errors.js';
+import { abortedError } from './admission.js';
+
+type Lane = 'quick' | 'long';
+
+/** Questions that the engine works on at once, each in one thread; long ones, of them. */
+const mostRunning = 2;
+const mostLong = 1;
+/** The engine's time for a question in the quick lane. */
+const quickMs = 300;
+/** A reader who takes longer than this over a piece rests. */
+const restMs = 100;
+
+export class Lanes {
+  private readonly running = { quick: 0, long: 0 };
+  private readonly waiting: Record<Lane, (() => void)[]> = { quick: [], long: [] };
+
+  /**
+   * @param maxWaiting questions that may wait in a lane, each at the cost of a closure.
+   * @param isRecording whether an insert is under way: then one quick question runs at a time.
+   */
+  constructor(
+    private readonly maxWaiting: number,
+    private readonly isRecording: () => boolean,
+  ) {}
+
+  /** Resolves when a turn begins; `leave` ends it. @throws AuditdError `query_busy`, `query_aborted`. */
+  async enter(lane: Lane, signal: AbortSignal | undefined): Promise<void> {
+    const queue = this.waiting[lane];
+    if (queue.length >= this.maxWaiting)
+      throw new AuditdError('query_busy', `${queue.length} ${lane} questions wait already`);
+    if (signal?.aborted) throw abortedError();
+    await new Promise<void>((resolve, reject) => {
+      const abort = () => {
+        queue.splice(queue.indexOf(admit), 1);
+        reject(abortedError());
+        this.admit();
+      };
+      const admit = () => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      queue.push(admit);
+      this.admit();
+    });
+  }
+
+  leave(lane: Lane): void {
+    this.running[lane]--;
+    this.admit();
+  }
+
+  /** A quick turn goes on as a long one. False: there is a long one already, so this one is beyond the number. */
+  outgrow(): boolean {
+    this.running.quick--;
+    this.running.long++;
+    this.admit();
+    return this.running.long <= mostLong;
+  }
+
+  private admit(): void {
+    const { running, waiting } = this;
+    const start = (lane: Lane): void => {
+      running[lane]++;
+      waiting[lane].shift()!();
+    };
+    for (;;) {
+      // A place is kept for a long one that waits, or quick ones could hold it up for ever.
+      const longs = running.long + waiting.long.length;
+      const mostQuick = longs > 0 || this.isRecording() ? mostRunning - mostLong : mostRunning;
+      if (waiting.quick.length > 0 && running.quick < mostQuick) start('quick');
+      else if (waiting.long.length > 0 && running.long < mostLong && running.quick <= mostRunning - mostLong)
+        start('long');
+      else return;
+    }
+  }
+}
+
+/** One question's turns, from the first to the last. */
+export class Turn {
+  private lane: Lane = 'quick';
+  private held = false;
+  private spentMs = 0;
+  /** It goes on beside a long one, until its step is over. */
+  private isBeyond = false;
+  private resting: NodeJS.Timeout | undefined;
+  private working: Promise<unknown> = Promise.resolve();
+
+  /** @param crowded told when it has outgrown the quick lane and the long one is taken; it may end the step then. */
+  constructor(
+    private readonly lanes: Lanes,
+    private readonly crowded: () => void,
+  ) {}
+
+  get isLong(): boolean {
+    return this.lane === 'long';
+  }
+
+  /** One step of the engine, in a turn. @throws AuditdError `query_busy`, `query_aborted` before it began. */
+  async step<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    clearTimeout(this.resting);
+    if (this.isBeyond) this.leave();
+    if (!this.held) await this.lanes.enter(this.lane, signal);
+    this.held = true;
+    const begun = performance.now();
+    const isQuick = this.lane === 'quick';
+    const overtime = isQuick ? setTimeout(() => this.outgrow(), Math.max(0, quickMs - this.spentMs)) : undefined;
+    try {
+      const working = work();
+      this.working = working;
+      return await working;
+    } finally {
+      clearTimeout(overtime);
+      this.spentMs += performance.now() - begun;
+      this.resting = setTimeout(() => this.leave(), restMs);
+    }
+  }
+
+  /** Ends the turn when the engine's step has ended, however it did. */
+  async end(): Promise<void> {
+    await this.working.catch(() => undefined);
+    this.leave();
+  }
+
+  private outgrow(): void {
+    this.lane = 'long';
+    this.isBeyond = !this.lanes.outgrow();
+    if (this.isBeyond) this.crowded();
+  }
+
+  private leave(): void {
+    clearTimeout(this.resting);
+    if (this.held) this.lanes.leave(this.lane);
+    this.held = false;
+    this.isBeyond = false;
+  }
+}
