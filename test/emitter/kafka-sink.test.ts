@@ -3,10 +3,18 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import Fastify from 'fastify';
 import { Registry } from 'prom-client';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { isSignedBy } from '../../schemas/throttle.js';
+import { ensureKeys, openKeys } from '../../services/access/keys.js';
+import { audit } from '../../services/emitter/audit.js';
 import { kafkaSink } from '../../services/emitter/kafka-sink.js';
 import type { Sink } from '../../services/emitter/sink.js';
+import { createGateway } from '../../services/gateway/gateway.js';
 import { startIngestor } from '../../services/ingestor/ingestor.js';
 import { openChdbStore } from '../../services/store/chdb.js';
 import { openKafkaStream } from '../../services/stream/kafka.js';
@@ -15,6 +23,7 @@ import type { Stream, StreamRecord } from '../../services/stream/stream.js';
 import { event } from '../commands/run.js';
 import { type Broker, namedBrokers, startBroker } from '../kafka/broker.js';
 import { makeTopics } from '../kafka/topics.js';
+import { makeSignal, makeSigner } from '../throttler/signals.js';
 
 const partitions = 4;
 const never = new AbortController().signal;
@@ -136,6 +145,47 @@ test('the ingestor stores what came so, with the tenant that it is configured wi
   expect(await rows()).toBe('1,"acme",""');
   await ingestor.close();
   await store.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+test('beside the sink a gateway tells signals and nothing else: calls are refused, and their events are on Kafka', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'kafka-signals-'));
+  const signer = makeSigner();
+  await ensureKeys(directory);
+  const gateway = createGateway({
+    stream,
+    keys: openKeys(directory),
+    metrics: new Registry(),
+    isTrusted: (signal) => isSignedBy(signal, signer.publicKey),
+  });
+  await gateway.start();
+  const app = Fastify();
+  await app.register(gateway.plugin);
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  const server = new McpServer({ name: 'direct', version: '1' });
+  server.registerTool('echo', {}, () => ({ content: [] }));
+  const publicKeys = String(signer.publicKey.export({ type: 'spki', format: 'pem' }));
+  const handle = audit(server, { data: directory, url, actor: () => 'carol', sink, throttle: { publicKeys } });
+  const client = new Client({ name: 'c', version: '1' });
+  const [here, there] = InMemoryTransport.createLinkedPair();
+  await Promise.all([server.connect(there), client.connect(here)]);
+  await client.callTool({ name: 'echo' });
+  const signal = signer.sign(makeSignal(Date.now() * 1000, { scope: { actor_id: 'carol' }, block: true }));
+  await stream.append('throttle', [
+    { key: signal.signal_id, value: Buffer.from(JSON.stringify(signal)), headers: { tenant: 'default' } },
+  ]);
+  await vi.waitFor(() => expect(handle.counters.throttle?.signals).toBe(1), { timeout: 30_000, interval: 20 });
+  await expect(client.callTool({ name: 'echo' })).rejects.toMatchObject({ code: 429 });
+  await handle.close();
+  await client.close();
+  const outcomes = (await read((await stream.partitions('calls')).reduce((sum, { endOffset }) => sum + endOffset, 0)))
+    .map(({ value }) => value.toString())
+    .filter((text) => text.includes('"carol"') && text.includes('tools/call'))
+    .map((text) => (JSON.parse(text) as { outcome: string }).outcome);
+  expect(outcomes).toEqual(['success', 'throttled']);
+  expect(gateway.status()).toMatchObject({ acceptedEvents: 0, refusedRequests: 0 });
+  await app.close();
+  await gateway.close();
   rmSync(directory, { recursive: true, force: true });
 });
 

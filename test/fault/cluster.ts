@@ -67,7 +67,7 @@ export type ClusterFault = (typeof clusterFaults)[number];
 
 const root = resolve(import.meta.dirname, '..', '..');
 /** MCP_AUDITD_CLI=dist/services/cli.js runs what `npm run build` made, which starts in a third of the time. */
-const program = process.env.MCP_AUDITD_CLI ?? 'services/cli.ts';
+export const program = process.env.MCP_AUDITD_CLI ?? 'services/cli.ts';
 /** Longest wait until all is stored after a round; the usual time is one to three seconds. */
 const settleTimeoutMs = 90_000;
 const partitions = 4;
@@ -86,7 +86,7 @@ export interface ClusterShape {
 }
 
 /** A process that is started again under the same name. */
-class Process {
+export class Process {
   child: ChildProcess | undefined;
   /** Where it listens, once it has said so. */
   url = '';
@@ -157,7 +157,7 @@ class Process {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };

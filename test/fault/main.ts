@@ -12,15 +12,18 @@
  * With `--notifier`: SIGKILLs of a notifying process between every two steps of a delivery, on each channel. The last
  * line is `N kills: L lost, D told twice`; being told twice is what mail and webhooks cannot exclude.
  *
- * With `--throttle`: SIGKILLs of the daemon and of a server while throttles are added and lifted.
+ * With `--throttle`: SIGKILLs of the daemon and of a server while throttles are added and lifted. With `--throttle
+ * --cluster`: of throttler, gateway, detector and servers, each by itself, on Kafka, while rules fire as well.
  */
 import { parseArgs } from 'node:util';
 import { killDetectors } from '../detector/kills.js';
+import { startBroker } from '../kafka/broker.js';
 import { killNotifiers } from '../notifier/kills.js';
 import { runClusterFaults } from './cluster.js';
 import { runStoreAway } from './cluster-away.js';
 import { runFaults } from './rounds.js';
 import { killThrottle } from './throttle.js';
+import { killThrottleCluster } from './throttle-cluster.js';
 
 const { values } = parseArgs({
   options: {
@@ -37,7 +40,7 @@ const { values } = parseArgs({
 });
 if (values.help) {
   console.log(
-    'npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector | --notifier | --throttle] [--seed S] [--rounds N]',
+    'npm run faults -- [--cluster [--away SECONDS] [--minutes M] | --detector | --notifier | --throttle [--cluster]] [--seed S] [--rounds N]',
   );
   process.exit(0);
 }
@@ -49,12 +52,35 @@ if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(rounds) || rounds < 1) 
 }
 // What a run has started ends with it.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
-if (values.cluster && values.away !== undefined) {
+if (values.cluster && !values.throttle && values.away !== undefined) {
   const away = await runStoreAway({ awayMs: Number(values.away) * 1000, callsPerSecond: 500, progress: console.log });
   console.log(JSON.stringify(away));
   process.exit(away.lost + away.duplicated + away.gaps === 0 ? 0 : 1);
 }
 console.log(`seed ${seed}`);
+if (values.throttle && values.cluster) {
+  const broker = await startBroker();
+  const {
+    faults,
+    kills,
+    rounds: done,
+    ...report
+  } = await killThrottleCluster({
+    seed,
+    rounds,
+    brokers: broker.brokers,
+    progress: console.log,
+  });
+  for (const fault of faults) console.log(fault);
+  const told = Object.entries(kills).map(([name, count]) => `${name} ${count}`);
+  console.log(`kills: ${told.join(', ')}; ${report.crossed} callers crossed a rule's line`);
+  console.log(
+    `${report.throttles} throttles, ${report.lifts} lifts, ${report.signals} signals in ${report.records} records, ${report.refused} of ${report.asked} calls refused`,
+  );
+  const { lost, outlived, twice, gaps } = report;
+  console.log(`${done} rounds: ${lost} lost, ${outlived} outlived their end, ${twice} twice, ${gaps} gaps`);
+  process.exit(lost + outlived + twice + gaps === 0 ? 0 : 1);
+}
 if (values.cluster) {
   const { faults, ...report } = await runClusterFaults({
     seed,

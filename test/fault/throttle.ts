@@ -45,6 +45,7 @@ interface Decided {
 }
 
 interface Answer {
+  /** Calls that were let through. */
   readonly passed: number;
   readonly connected: boolean;
 }
@@ -57,19 +58,29 @@ const marginMs = 50;
 /** Throttles that are looked at in each round; older ones are no longer. */
 const watched = 12;
 
-class Emitter {
+/** The process of throttle-emitter.ts. */
+export class Emitter {
   private child!: ChildProcess;
   private lines!: Interface;
   private waiting: ((answer: Answer | undefined) => void) | undefined;
 
-  constructor(private readonly data: string) {}
+  constructor(
+    private readonly environment: Readonly<Record<string, string>>,
+    private readonly words: readonly string[] = [],
+  ) {}
 
   start(): void {
-    this.child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test/fault/throttle-emitter.ts')], {
+    const script = ['--import', 'tsx', join(root, 'test/fault/throttle-emitter.ts')];
+    const child = spawn(process.execPath, [...script, ...this.words], {
       cwd: root,
-      env: { ...process.env, MCP_AUDITD_DATA: this.data },
+      env: { ...process.env, ...this.environment },
       stdio: ['pipe', 'pipe', 'ignore'],
     });
+    this.child = child;
+    // A run that is ended from outside leaves nothing behind.
+    const killAtExit = () => child.kill('SIGKILL');
+    process.on('exit', killAtExit);
+    child.once('exit', () => process.off('exit', killAtExit));
     this.child.stdin!.on('error', () => undefined);
     this.lines = createInterface({ input: this.child.stdout! });
     this.lines.on('line', (line) => this.waiting?.(JSON.parse(line) as Answer));
@@ -111,7 +122,7 @@ export async function killThrottle(options: {
   };
   const data = mkdtempSync(join(tmpdir(), 'mcp-auditd-throttle-'));
   const daemon = new Daemon(data);
-  const emitter = new Emitter(data);
+  const emitter = new Emitter({ MCP_AUDITD_DATA: data });
   const decided: Decided[] = [];
   try {
     await daemon.up();
