@@ -4,7 +4,8 @@
  */
 import { z } from 'zod';
 import { alertStates, levels } from './alert.js';
-import { parseRate, type ScopeName, scopeNames } from './throttle.js';
+import { parseDuration } from './duration.js';
+import { longestDelayMicros, parseRate, type ScopeName, scopeNames } from './throttle.js';
 
 const duration = z
   .string('expected a duration such as 30s, 5m, 1h or 7d')
@@ -105,7 +106,10 @@ export const limitShape = {
     .optional()
     .describe('Calls a second, minute or hour.'),
   burst: z.number().int().min(1).max(1_000_000).optional().describe('Calls that may come at once. Default 1.'),
-  delay: duration.optional().describe('Each call waits so long before the server sees it.'),
+  delay: duration
+    .refine((text) => !(parseDuration(text) > longestDelayMicros), 'a call waits at most 60s')
+    .optional()
+    .describe('Each call waits so long before the server sees it, at most 60s.'),
   block: z.boolean().optional().describe('Every call is refused.'),
 } as const;
 

@@ -85,6 +85,8 @@ export type UnsignedSignal = Omit<ThrottleSignal, 'key_id' | 'signature'>;
 
 /** A signal holds at most so long: a leaked key, or a lost throttler, can't stop a server for good. */
 export const longestTtlMicros = 24 * 3_600e6;
+/** A call waits at most so long: clients of the SDKs give up after a minute. */
+export const longestDelayMicros = 60e6;
 /** Clocks differ: a signal from further ahead is refused. */
 export const longestAheadMicros = 5 * 60e6;
 /** Largest record of a signal: a scope of five names of 256 bytes, a reason of 2 KiB, 20 ids, escapes. */

@@ -23,7 +23,9 @@ interface Row {
   readonly dry_run: boolean;
   readonly reason: string;
   readonly author: string;
+  readonly alert_ids: readonly string[];
   readonly rule_ids: readonly string[];
+  readonly issued_at: string;
   readonly expires_at: string;
   readonly holds: boolean;
 }
@@ -47,7 +49,7 @@ interface AddOptions extends CommonOptions {
 }
 
 const columns =
-  'signal_id, revision, state, origin, tenant, scope, each, except, block, toString(interval_micros) AS interval_micros, burst, delay_ms, dry_run, reason, author, rule_ids, expires_at, holds';
+  'signal_id, revision, state, origin, tenant, scope, each, except, block, toString(interval_micros) AS interval_micros, burst, delay_ms, dry_run, reason, author, alert_ids, rule_ids, issued_at, expires_at, holds';
 
 export function addThrottles(program: Command): void {
   const throttles = program.command('throttles').description('see who is held back, add and lift throttles by hand');
@@ -58,7 +60,7 @@ export function addThrottles(program: Command): void {
     .option('--json', 'one JSON object a line')
     .action(list);
   addCommonOptions(throttles.command('show'))
-    .description('one signal, and every change of it')
+    .description('one signal, where it comes from, and every change of it')
     .argument('<signal>', 'signal id, or the beginning of one')
     .option('--json', 'one JSON object a line')
     .action(show);
@@ -72,10 +74,10 @@ export function addThrottles(program: Command): void {
     .option('--each <names...>', 'a limit of its own for each actor, session, client, server or tool')
     .option('--rate <rate>', 'calls a second, minute or hour: 1/s, 100/m, 20/h')
     .option('--burst <calls>', 'calls that may come at once (default: 1)')
-    .option('--delay <duration>', 'each call waits so long: 500ms, 2s')
+    .option('--delay <duration>', 'each call waits so long, at most 60s: 500ms, 2s')
     .option('--block', 'refuse every call')
     .option('--ttl <duration>', 'how long it holds, at most 24h', '15m')
-    .option('--reason <text>', 'why, for the caller and for the record')
+    .option('--reason <text>', 'why, for the caller and for the record; a dry run needs none')
     .option('--author <name>', 'who says so (default: the user of the system)')
     .option('--dry-run', 'record it and count whom it would hold back')
     .option('--json', 'the record as JSON')
@@ -122,8 +124,8 @@ async function list(options: CommonOptions & { all?: boolean; dryRun?: boolean; 
     row.signal_id.slice(0, 8),
     who(row),
     how(row),
-    row.holds ? `until ${row.expires_at.slice(0, 19)}` : row.state === 'lifted' ? 'lifted' : 'ran out',
-    row.author === '' ? row.rule_ids.join(', ') || row.origin : row.author,
+    row.holds ? `until ${timeOf(row.expires_at)}` : ended(row),
+    by(row),
     row.reason,
   ]);
   process.stdout.write(`${renderTable(['signal', 'who', 'how', 'state', 'by', 'reason'], shown)}\n`);
@@ -147,11 +149,24 @@ async function listDryRuns(loaded: Loaded, rows: readonly Row[], asJson: boolean
 }
 
 function told({ since, calls, held_calls, held_actors, is_cut }: WouldHold): string {
-  const of = `of the ${is_cut ? 'first ' : ''}${calls} calls since ${since.slice(0, 19)}`;
+  const of = `of the ${is_cut ? 'first ' : ''}${calls} calls since ${timeOf(since)}`;
   return `${held_calls} calls of ${held_actors} ${held_actors === 1 ? 'actor' : 'actors'}, ${of}`;
 }
 
-function who({ scope, each }: Row): string {
+/** The engine's time, which is UTC, in whole seconds. */
+function timeOf(time: string): string {
+  return `${time.slice(0, 19).replace('T', ' ')} UTC`;
+}
+
+function by({ author, rule_ids, origin }: Row): string {
+  return author === '' ? rule_ids.join(', ') || origin : author;
+}
+
+function ended({ state, issued_at, expires_at }: Row): string {
+  return state === 'lifted' ? `lifted ${timeOf(issued_at)}` : `ran out ${timeOf(expires_at)}`;
+}
+
+function who({ scope, each }: Pick<Row, 'scope' | 'each'>): string {
   const parts = Object.entries(scope).map(([field, value]) => `${field.replace(/_(id|name)$/, '')} ${value}`);
   return [...parts, ...each.map((field) => `each ${field.replace(/_(id|name)$/, '')}`)].join(', ') || 'everybody';
 }
@@ -162,7 +177,7 @@ function how(row: Row): string {
   const parts = [
     row.block ? 'blocked' : '',
     interval > 0 ? `${rateOf(interval)} (${row.burst} at once)` : '',
-    row.delay_ms > 0 ? `waits ${row.delay_ms} ms` : '',
+    row.delay_ms > 0 ? `each call waits ${row.delay_ms / 1000} s` : '',
   ].filter((part) => part !== '');
   return `${parts.join(', ')}${row.dry_run ? ' (dry run)' : ''}`;
 }
@@ -199,18 +214,33 @@ async function show(signal: string, options: CommonOptions & { json?: boolean })
   }
   const { renderTable, shown } = await import('./terminal.js');
   const last = rows.at(-1)!;
-  process.stdout.write(`${id}  ${shown(who(last))}\n${shown(last.reason)}\n`);
+  const holds = last.holds ? `until ${timeOf(last.expires_at)}` : ended(last);
+  process.stdout.write(`${id}  ${shown(who(last))}, ${holds}\n`);
+  for (const [name, ids] of [
+    ['rule', last.rule_ids],
+    ['alert', last.alert_ids],
+  ] as const)
+    if (ids.length > 0) process.stdout.write(`${name}${ids.length === 1 ? '' : 's'} ${shown(ids.join(', '))}\n`);
   if (last.dry_run) {
     const { wouldHold } = await import('./throttle-dry-run.js');
     process.stdout.write(`It would have held back ${told(await wouldHold(await loadConfiguration(options), last))}.\n`);
   }
   process.stdout.write('\n');
-  const changes = rows.map((row) => [row.revision, row.state, how(row), row.expires_at.slice(0, 19), row.author]);
-  process.stdout.write(`${renderTable(['revision', 'state', 'how', 'until', 'by'], changes)}\n`);
+  const changes = rows.map((row) => [
+    row.revision,
+    timeOf(row.issued_at),
+    row.state,
+    how(row),
+    timeOf(row.expires_at),
+    by(row),
+    row.reason,
+  ]);
+  process.stdout.write(`${renderTable(['revision', 'at', 'state', 'how', 'until', 'by', 'reason'], changes)}\n`);
 }
 
 async function add(options: AddOptions): Promise<void> {
-  const { scopeNames } = await import('../../schemas/throttle.js');
+  const { longestDelayMicros, parseRate, scopeNames, signalId } = await import('../../schemas/throttle.js');
+  const { parseDuration } = await import('../../schemas/duration.js');
   const scope: Partial<Record<ScopeField, string>> = {};
   for (const [name, field] of Object.entries(scopeNames) as [ScopeName, ScopeField][]) {
     const value = options[name];
@@ -226,11 +256,23 @@ async function add(options: AddOptions): Promise<void> {
         `--each ${name}: expected one of ${Object.keys(scopeNames).join(', ')}.`,
       );
     });
-  const { rate, burst, delay, block, dryRun } = options;
+  const { rate, burst, delay, block, dryRun, reason } = options;
   if (rate === undefined && delay === undefined && block !== true)
     throw new AuditdError('argument_invalid', 'Say how: --rate, --delay or --block.');
   if (Object.keys(scope).length === 0 && each.length === 0)
     throw new AuditdError('argument_invalid', 'Say who: --actor, --session, --client, --server, --tool or --each.');
+  const wrong = (option: string, given: string, expected: string): AuditdError =>
+    new AuditdError('argument_invalid', `${option} ${given}: expected ${expected}.`);
+  if (rate !== undefined && Number.isNaN(parseRate(rate)))
+    throw wrong('--rate', rate, 'a rate such as 1/s, 100/m or 20/h');
+  if (burst !== undefined && rate === undefined) throw new AuditdError('argument_invalid', '--burst needs --rate.');
+  if (burst !== undefined && !/^[1-9]\d{0,5}$/.test(burst))
+    throw wrong('--burst', burst, 'a number of calls, at least 1');
+  if (delay !== undefined && !(parseDuration(delay) <= longestDelayMicros))
+    throw wrong('--delay', delay, 'a duration up to 60s, such as 500ms');
+  const ends_at = await endOf(options.ttl);
+  if (!reason && dryRun !== true)
+    throw new AuditdError('argument_invalid', 'Say why: --reason. The caller is told, and it is on record.');
   const throttle: ThrottleByHand = {
     scope,
     each,
@@ -240,21 +282,36 @@ async function add(options: AddOptions): Promise<void> {
     ...(block === undefined ? {} : { block }),
     ...(dryRun === undefined ? {} : { dry_run: dryRun }),
   };
-  const record = await respond(options, { kind: 'throttle', throttle, ends_at: await endOf(options.ttl) });
-  if (options.json === true) process.stdout.write(`${JSON.stringify(record)}\n`);
-  else process.stdout.write(`on record as ${record.response_id}; it reaches the servers within a second\n`);
+  const record = await respond(options, { kind: 'throttle', throttle, ends_at });
+  const id = signalId(record.tenant, 'person', scope, each);
+  const { shown } = await import('./terminal.js');
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ ...record, signal_id: id })}\n`);
+  else
+    process.stdout.write(
+      `signal ${id.slice(0, 8)}, ${shown(who({ scope: scope as Row['scope'], each }))}, until ${timeOf(ends_at)}; it reaches the servers within a second\n`,
+    );
 }
 
 async function lift(signal: string, options: CommonOptions & { reason?: string; author?: string }): Promise<void> {
-  const { id } = await find(options, signal);
+  const { id, rows } = await find(options, signal);
+  const last = rows.at(-1)!;
+  if (!last.holds) throw new AuditdError('argument_invalid', `${id} holds nobody back: ${ended(last)}.`);
   await respond(options, { kind: 'lift', target: id });
   process.stdout.write(`lifted ${id}\n`);
+  if (last.origin === 'limit')
+    process.stdout.write(
+      'It is a fixed limit: until it is taken out of the configuration, it is back within 12 hours.\n',
+    );
 }
 
 async function override(options: CommonOptions & { ttl: string; reason?: string; author?: string }): Promise<void> {
   const ends_at = await endOf(options.ttl);
-  await respond(options, { kind: 'throttle', throttle: { scope: {}, each: [], override: true }, ends_at });
-  process.stdout.write(`nobody is held back until ${ends_at}\n`);
+  if (!options.reason) throw new AuditdError('argument_invalid', 'Say why: --reason.');
+  const throttle = { scope: {}, each: [], override: true };
+  const { tenant } = await respond(options, { kind: 'throttle', throttle, ends_at });
+  const { signalId } = await import('../../schemas/throttle.js');
+  const id = signalId(tenant, 'override', {}, []).slice(0, 8);
+  process.stdout.write(`nobody is held back until ${timeOf(ends_at)}; mcp-auditd throttles lift ${id} ends that\n`);
 }
 
 async function endOf(ttl: string): Promise<string> {

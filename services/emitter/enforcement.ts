@@ -104,7 +104,7 @@ export function throttledAnswer(decision: Extract<Decision, { kind: 'refuse' }>)
   const retryAfterSeconds = Math.max(1, Math.ceil(decision.retryAfterMs / 1000));
   return {
     code: rateLimitedCode,
-    message: `Rate limited: ${sentence(decision.reason)} Wait ${retryAfterSeconds} s before the next call; do not repeat it sooner.`,
+    message: `Rate limited${sentence(decision.reason)} Wait ${retryAfterSeconds} s before the next call; do not repeat it sooner.`,
     data: { kind: 'rate_limited', retryAfterSeconds, signalId: decision.signalId },
   };
 }
@@ -112,5 +112,6 @@ export function throttledAnswer(decision: Extract<Decision, { kind: 'refuse' }>)
 /** What a rule's author or a person wrote, ended as a sentence. */
 function sentence(text: string): string {
   const trimmed = text.trim();
-  return trimmed === '' || /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
+  if (trimmed === '') return '.';
+  return /[.!?]$/.test(trimmed) ? `: ${trimmed}` : `: ${trimmed}.`;
 }

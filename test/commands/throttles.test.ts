@@ -19,18 +19,25 @@ test('add holds a caller back, list and show tell of it, lift ends it', async ()
   expect((await sandbox.run(['throttles', 'list'])).stdout).toBe('Nobody is held back.\n');
   const words = ['throttles', 'add', '--actor', 'agent-7', '--rate', '100/m', '--burst', '5', '--ttl', '30m'];
   const added = await sandbox.run([...words, '--reason', 'runaway loop', '--author', 'eve']);
-  expect(added).toMatchObject({ code: 0, stdout: expect.stringContaining('on record as') });
+  expect(added.stdout).toMatch(
+    /^signal [0-9a-f]{8}, actor agent-7, until \S+ \S+ UTC; it reaches the servers within a second\n$/,
+  );
   await holding(1);
   const listed = await sandbox.run(['throttles', 'list']);
-  expect(listed.stdout).toMatch(/actor agent-7 +100\/m \(5 at once\) +until \S+ \S+ +eve +runaway loop/);
+  expect(listed.stdout).toMatch(/actor agent-7 +100\/m \(5 at once\) +until \S+ \S+ UTC +eve +runaway loop/);
   const { stdout } = await sandbox.run(['throttles', 'list', '--json']);
   const { signal_id: id } = JSON.parse(stdout) as { signal_id: string };
+  expect(added.stdout).toContain(`signal ${id.slice(0, 8)},`);
   expect((await sandbox.run(['throttles', 'lift', id.slice(0, 8), '--reason', 'mended'])).stdout).toBe(
     `lifted ${id}\n`,
   );
   await holding(0);
   const shown = await sandbox.run(['throttles', 'show', id]);
-  expect(shown.stdout).toMatch(/1 +active[^\n]*\n +2 +lifted/);
+  expect(shown.stdout).toMatch(
+    /actor agent-7, lifted \S+ \S+ UTC\n[\s\S]* 1 +\S+ \S+ UTC +active[^\n]*runaway loop\n +2 +\S+ \S+ UTC +lifted[^\n]*mended/,
+  );
+  const again = await sandbox.run(['throttles', 'lift', id]);
+  expect(again).toMatchObject({ code: 2, stderr: expect.stringContaining('holds nobody back: lifted') });
 });
 
 test('a dry run tells whom it would have held back', async () => {
@@ -89,14 +96,19 @@ test('a rotated key: what holds is signed anew, emitters follow, and after the g
 
 test('override stops everything at once', async () => {
   const { stdout } = await sandbox.run(['throttles', 'override', '--ttl', '10m', '--reason', 'false alarm']);
-  expect(stdout).toMatch(/^nobody is held back until /);
+  expect(stdout).toMatch(/^nobody is held back until \S+ \S+ UTC; mcp-auditd throttles lift [0-9a-f]{8} ends that\n$/);
   await sandbox.until(daemon.url, "SELECT origin FROM throttles WHERE holds AND origin = 'override'", 'override');
 });
 
 test.each([
   [['throttles', 'add', '--actor', 'a'], 2, 'Say how: --rate, --delay or --block.'],
   [['throttles', 'add', '--rate', '1/s'], 2, 'Say who'],
-  [['throttles', 'add', '--actor', 'a', '--rate', '1/x'], 1, 'expected a rate such as 1/s'],
+  [['throttles', 'add', '--actor', 'a', '--rate', '1/x'], 2, '--rate 1/x: expected a rate such as 1/s'],
+  [['throttles', 'add', '--actor', 'a', '--rate', '1/s', '--burst', '0'], 2, '--burst 0: expected a number of calls'],
+  [['throttles', 'add', '--actor', 'a', '--block', '--burst', '3'], 2, '--burst needs --rate.'],
+  [['throttles', 'add', '--actor', 'a', '--delay', '2m'], 2, '--delay 2m: expected a duration up to 60s'],
+  [['throttles', 'add', '--actor', 'a', '--block'], 2, 'Say why: --reason.'],
+  [['throttles', 'override'], 2, 'Say why: --reason.'],
   [['throttles', 'add', '--actor', 'a', '--block', '--ttl', '25h'], 2, 'expected a duration up to 24h'],
   [['throttles', 'add', '--each', 'actors', '--block'], 2, 'expected one of actor, session'],
   [['throttles', 'lift', 'zz'], 2, 'expected at least 4 hex digits'],
