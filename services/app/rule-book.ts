@@ -4,7 +4,9 @@ import { setImmediate } from 'node:timers/promises';
 import type { Configuration } from '../../schemas/configuration.js';
 import { formatDuration } from '../../schemas/duration.js';
 import { backtest } from '../detector/backtest.js';
+import { selectionSql } from '../detector/evidence.js';
 import type { Excerpt } from '../detector/excerpt.js';
+import { sqlOf } from '../detector/fields.js';
 import { packDirectory } from '../detector/load.js';
 import type { Rule, RuleSet } from '../detector/rule.js';
 import { RuleDirectory } from '../detector/rule-directory.js';
@@ -128,11 +130,23 @@ function viewOf(rule: Rule, { source, tests }: Excerpt, own: string): RuleView {
     watches: watches(rule),
     window_ms: window === undefined ? null : window.sizeMicros / 1000,
     threshold: threshold?.value ?? null,
+    measure: measureOf(rule),
     file: shortName(rule.file, own),
     line: rule.place.line,
     source,
     test_results: tests,
   };
+}
+
+/** What the rule's window holds, in SQL over `calls`. */
+function measureOf({ type, roles }: Rule): RuleView['measure'] {
+  const field = roles[0]?.valueField;
+  const of = field === undefined ? undefined : sqlOf(field);
+  if (type === 'event_count') return { how: 'count', of: '1' };
+  if (type === 'value_count' && of !== undefined) return { how: 'distinct', of: `toString(${of})` };
+  if (type === 'value_sum' && of !== undefined) return { how: 'sum', of: `toFloat64OrZero(toString(${of}))` };
+  const part = type === 'ratio' && roles[1] !== undefined ? selectionSql([roles[1].expression]) : undefined;
+  return part === undefined ? null : { how: 'share', of: `toFloat64(${part})` };
 }
 
 function watches({ type, threshold, window, groupNames, options }: Rule): string {

@@ -61,7 +61,10 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
   const data = mkdtempSync(join(tmpdir(), 'mcp-auditd-dashboard-'));
   const configuration = parseConfiguration({ flags: { listen: '127.0.0.1:0', 'store.retention_days': 30 } });
   const app = await startApp(configuration, data, pino({ level: 'silent' }));
-  await callServers(data);
+  const [browser] = await Promise.all([
+    chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] }),
+    callServers(data),
+  ]);
   const keys = { read: readSecretFile(keyFilePath(data, 'read')), emit: readSecretFile(keyFilePath(data, 'emit')) };
   const newLink = async () => (await dashboardLink({ url: app.url, key: keys.read }, data, true)).url;
   const stored = async (): Promise<number> => {
@@ -71,7 +74,6 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
     });
     return ((await answer.json()) as { calls: number }).calls;
   };
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: 'dark' });
   const complaints: string[] = [];
   const page = await context.newPage();
@@ -158,9 +160,11 @@ async function callServers(data: string): Promise<void> {
     const caller = new Caller(root, data, files, new AbortController().signal);
     const node = process.execPath;
     const server = (name: string) => packageFile(root, `@modelcontextprotocol/${name}`, 'dist/index.js');
-    await caller.inProcess();
-    await caller.throughWrap({ name: 'everything', command: [node, server('server-everything'), 'stdio'] });
-    await caller.throughWrap({ name: 'filesystem', command: [node, server('server-filesystem'), files] });
+    await Promise.all([
+      caller.inProcess(),
+      caller.throughWrap({ name: 'everything', command: [node, server('server-everything'), 'stdio'] }),
+      caller.throughWrap({ name: 'filesystem', command: [node, server('server-filesystem'), files] }),
+    ]);
   } finally {
     process.argv[1] = script!;
     process.execArgv.splice(0, 2, ...flags);

@@ -8,7 +8,7 @@ let opened: Opened;
 
 beforeAll(async () => {
   if (browser !== undefined) opened = await openDashboard(browser);
-}, 60_000);
+}, 180_000);
 afterAll(() => opened?.close());
 
 test.skipIf(browser === undefined)(
@@ -33,10 +33,11 @@ test.skipIf(browser === undefined)('an alert is acknowledged with the keyboard a
   await page.waitForSelector('[data-live]');
   await page.keyboard.press('g');
   await page.keyboard.press('a');
+  await page.waitForSelector('h1:has-text("Alerts")');
   await page.waitForSelector('a.alert-row');
   await page.keyboard.press('j');
   await page.keyboard.press('Enter');
-  await page.waitForSelector('[data-standing="firing"]');
+  await page.waitForSelector('[data-key=a]');
   await page.keyboard.press('a');
   await page.keyboard.type('looked at it');
   await page.keyboard.press('Tab');

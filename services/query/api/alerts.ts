@@ -12,6 +12,7 @@ import {
   alertChart,
   alertList,
   alertQuery,
+  briefArguments,
   type CallRow,
   type FullAlert,
   fullAlert,
@@ -22,7 +23,7 @@ import {
   throttleQuery,
 } from './contract.js';
 import { type AskRows, cursorOf, type Route, readCursor, route } from './routes.js';
-import type { RuleBook } from './rules.js';
+import type { RuleBook, RuleView } from './rules.js';
 
 const alertColumns =
   'alert_id, state, standing, rule_id, title, level, tenant, `group`, started_at, at, count, reason, dry_run, acknowledged_by, resolved_by';
@@ -74,39 +75,67 @@ async function chartOf(ask: AskRows, id: string, rules: RuleBook | undefined, no
   const parameters: Record<string, string> = { from: String(first * 1000), to: String(Math.ceil(toMs)) };
   const where =
     selection ?? group.map((field) => `toString(${field}) = ${bound(parameters, alert.group[field]!)}`).join(' AND ');
-  const rows = await ask<{ bucket: number; calls: number }>(
-    `SELECT intDiv(toUnixTimestamp(occurred_at) - ${first}, ${step}) AS bucket, count() AS calls FROM calls
+  const measure = windowMs === null || rule === undefined || rule.threshold === null ? null : rule.measure;
+  const rows = await ask<Bucket>(
+    `SELECT intDiv(toUnixTimestamp(occurred_at) - ${first}, ${step}) AS bucket, count() AS calls${measure === null ? '' : `, ${measured(measure)} AS measured`} FROM calls
      WHERE occurred_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND occurred_at < fromUnixTimestamp64Milli({to:Int64}, 'UTC') AND (${where || '1'}) GROUP BY bucket`,
     parameters,
   );
-  const calls = new Array<number>(count).fill(0);
-  for (const { bucket, calls: found } of rows) if (bucket >= 0 && bucket < count) calls[bucket] = found;
-  const counts = rule?.type === 'event_count' && windowMs !== null;
-  const window = counts ? rolling(calls, Math.max(1, Math.round(windowMs / 1000 / step))) : null;
-  const times = calls.map((_, index) => first + index * step);
+  const buckets = new Map(rows.map((row) => [row.bucket, row]));
+  const found = Array.from({ length: count }, (_, index) => buckets.get(index));
+  const steps = windowMs === null ? 1 : Math.max(1, Math.round(windowMs / 1000 / step));
   return {
-    times: times.slice(lead),
-    calls: calls.slice(lead),
-    window: window?.slice(lead) ?? null,
+    times: found.map((_, index) => first + index * step).slice(lead),
+    calls: found.map((bucket) => bucket?.calls ?? 0).slice(lead),
+    how: measure?.how ?? null,
+    window: measure === null ? null : rolling(found, steps, measure.how).slice(lead),
     step_ms: step * 1000,
     window_ms: windowMs,
-    threshold: counts ? (rule?.threshold ?? null) : null,
+    threshold: measure === null ? null : rule!.threshold,
   };
+}
+
+interface Bucket {
+  readonly bucket: number;
+  readonly calls: number;
+  readonly measured?: number | readonly string[];
+}
+
+type Measure = NonNullable<RuleView['measure']>;
+
+/** Different values of one step that are told apart: 240 steps of them are a few megabytes. */
+const mostDistinct = 1_000;
+
+function measured({ how, of }: Measure): string {
+  return how === 'distinct' ? `groupUniqArray(${mostDistinct})(${of})` : `sum(${of})`;
+}
+
+/** What is measured of each step and those before it, `width` of them together. */
+function rolling(buckets: readonly (Bucket | undefined)[], width: number, how: Measure['how']): number[] {
+  let [sum, calls] = [0, 0];
+  const held = new Map<string, number>();
+  const move = (bucket: Bucket | undefined, by: 1 | -1): void => {
+    if (bucket === undefined) return;
+    calls += by * bucket.calls;
+    if (typeof bucket.measured === 'number') sum += by * bucket.measured;
+    for (const value of Array.isArray(bucket.measured) ? (bucket.measured as string[]) : []) {
+      const left = (held.get(value) ?? 0) + by;
+      if (left === 0) held.delete(value);
+      else held.set(value, left);
+    }
+  };
+  return buckets.map((bucket, index) => {
+    move(bucket, 1);
+    move(buckets[index - width], -1);
+    if (how === 'distinct') return held.size;
+    return how === 'share' ? sum / Math.max(1, calls) : sum;
+  });
 }
 
 function bound(parameters: Record<string, string>, value: string): string {
   const name = `g${Object.keys(parameters).length}`;
   parameters[name] = value;
   return `{${name}:String}`;
-}
-
-/** Sum of each value and those before it, `width` of them. */
-function rolling(values: readonly number[], width: number): number[] {
-  let sum = 0;
-  return values.map((value, index) => {
-    sum += value - (values[index - width] ?? 0);
-    return sum;
-  });
 }
 
 export function alertRoutes(stream: Stream, access: Access, rules: RuleBook | undefined): Route[] {
@@ -170,7 +199,7 @@ export function alertRoutes(stream: Stream, access: Access, rules: RuleBook | un
           evidence.length === 0
             ? []
             : ask<CallRow>(
-                `SELECT ${rowColumns} FROM calls WHERE calls.event_id IN (SELECT toUUIDOrZero(arrayJoin(evidence)) FROM alerts_latest WHERE alert_id = {id:String})
+                `SELECT ${rowColumns}, substringUTF8(calls.arguments, 1, ${briefArguments}) AS arguments FROM calls WHERE calls.event_id IN (SELECT toUUIDOrZero(arrayJoin(evidence)) FROM alerts_latest WHERE alert_id = {id:String})
                  AND calls.occurred_at BETWEEN (SELECT min(first_at) FROM alerts WHERE alert_id = {id:String}) - INTERVAL 7 DAY AND (SELECT max(last_at) FROM alerts WHERE alert_id = {id:String}) + INTERVAL 1 DAY
                  ORDER BY calls.occurred_at`,
                 id,

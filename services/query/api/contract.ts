@@ -36,6 +36,9 @@ export type CallsRange = z.output<typeof callsRange>;
 
 const limit = (most: number, usual: number) => z.coerce.number().int().min(1).max(most).default(usual);
 
+/** Characters of the arguments that a row shows. */
+export const briefArguments = 200;
+
 export const callRow = z.object({
   event_id: z.string(),
   occurred_at: time,
@@ -51,6 +54,7 @@ export const callRow = z.object({
   tool_name: z.string(),
   outcome: z.enum(outcomes),
   error_message: z.string(),
+  arguments: z.string().optional().describe('Their beginning, where it is at hand: in live calls and evidence.'),
   duration_ms: z.number().nullable(),
   arguments_bytes: z.number(),
   result_bytes: z.number(),
@@ -266,7 +270,11 @@ export const alertChart = z.object({
   /** Seconds since the epoch. */
   times: z.array(z.number()),
   calls: z.array(z.number()).describe('Calls that the rule selects, of this group, in each step.'),
-  window: z.array(z.number()).nullable().describe("The same within the rule's window up to that time."),
+  how: z
+    .enum(['count', 'distinct', 'sum', 'share'])
+    .nullable()
+    .describe('What the rule measures of them; null: nothing that has a threshold.'),
+  window: z.array(z.number()).nullable().describe("That measure within the rule's window up to that time."),
   step_ms: z.number(),
   window_ms: z.number().nullable(),
   threshold: z.number().nullable(),
@@ -370,7 +378,7 @@ export const sqlRequest = z.strictObject({
     .number()
     .int()
     .min(1)
-    .max(10_000)
+    .max(100_000)
     .default(1000)
     .describe('Rows that are answered; more are left out and told.'),
 });

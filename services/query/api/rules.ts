@@ -21,6 +21,8 @@ export interface RuleView {
   readonly watches: string;
   readonly window_ms: number | null;
   readonly threshold: number | null;
+  /** What it measures of the calls in its window, and the SQL of what is measured of one; null: nothing that can be drawn. */
+  readonly measure: { readonly how: 'count' | 'distinct' | 'sum' | 'share'; readonly of: string } | null;
   readonly file: string;
   readonly line: number;
   readonly source: string;

@@ -2,7 +2,7 @@
 
 import { tenantSeen } from '../../access/keys.js';
 import type { Tail } from '../tail.js';
-import { type CallRow, tailQuery } from './contract.js';
+import { briefArguments, type CallRow, tailQuery } from './contract.js';
 import { matcherOf } from './filters.js';
 import { type Route, route } from './routes.js';
 
@@ -25,6 +25,7 @@ function rowOf(event: Readonly<Record<string, unknown>>): CallRow {
     tool_name: text(event.tool_name),
     outcome: text(event.outcome) as CallRow['outcome'],
     error_message: text(event.error_message).slice(0, 400),
+    arguments: text(event.arguments).slice(0, briefArguments),
     duration_ms: typeof event.duration_ms === 'number' ? event.duration_ms : null,
     arguments_bytes: size(event.arguments_bytes),
     result_bytes: size(event.result_bytes),

@@ -30,6 +30,14 @@ export async function send(method: string, path: string, body?: unknown, signal?
     method,
     signal: signal ?? null,
     ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+  }).catch((error: Error) => {
+    if (error.name === 'AbortError') throw error;
+    throw new Problem(
+      0,
+      'unreachable',
+      'The daemon does not answer.',
+      'Start it with mcp-auditd up; this page goes on by itself.',
+    );
   });
   if (response.ok) return response;
   let told: { code?: string; message?: string; mend?: string } = {};
@@ -40,9 +48,9 @@ export async function send(method: string, path: string, body?: unknown, signal?
   }
   throw new Problem(
     response.status,
-    told.code ?? 'unreachable',
+    told.code ?? 'internal',
     told.message ?? `The daemon answered ${response.status}.`,
-    told.mend ?? 'See whether it runs.',
+    told.mend ?? 'Its log says why.',
   );
 }
 
@@ -58,20 +66,20 @@ export const queries = new QueryClient({
   defaultOptions: {
     queries: {
       retry: (count, error) => count < 2 && error instanceof Problem && error.status === 503,
-      staleTime: 5_000,
       refetchOnWindowFocus: false,
     },
   },
 });
 
-/** An answer of the API; asked again every `everyMs`. The old one stays until the new one is there. */
-export function useAnswer<T>(path: string | undefined, values?: Values, everyMs?: number) {
+/** An answer of the API; asked again every `everyMs`. The old one stays until the new one is there. Without a path nothing is asked. */
+export function useAnswer<T>(path: string | undefined, values?: Values, everyMs?: number, freshMs = 5_000) {
   return useQuery({
     queryKey: [path, values],
     queryFn: ({ signal }) => get<T>(path!, values, signal),
     enabled: path !== undefined,
     placeholderData: keepPreviousData,
     refetchInterval: everyMs ?? false,
+    staleTime: freshMs,
   });
 }
 

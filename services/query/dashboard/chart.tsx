@@ -1,159 +1,216 @@
-/** Lines and bars over time, drawn by uPlot on a canvas; a range is chosen with the mouse. */
-import { useEffect, useRef, useSyncExternalStore } from 'react';
+/**
+ * Lines and bars over time, drawn by uPlot on a canvas. Whoever does not see it has its lowest, highest and last values in
+ * words and all of them as a table. A range is chosen with the mouse, or with the arrow keys, Shift and Enter.
+ */
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { plain } from './text.js';
+import { drawnValues, type Line, type Mark, piled, plotOptions } from './plot.js';
+import { type Column, Table } from './table.js';
+import { dayText, plain, Time } from './text.js';
 
-export interface Line {
-  readonly name: string;
-  readonly values: readonly (number | null)[];
-  /** One of the classes c0 to c8. */
-  readonly color?: number;
-  readonly kind?: 'line' | 'area' | 'bars' | 'dashed';
-}
+export type { Line, Mark };
 
-const colorNames = ['--accent', '--blue', '--good', '--violet', '--bad', '--teal', '--soft', '--ink', '--line'];
-
-function resolved(element: HTMLElement, name: string): string {
-  // A custom property holds light-dark(); a real one is computed.
-  const probe = document.createElement('span');
-  probe.style.color = `var(${name})`;
-  element.append(probe);
-  const color = getComputedStyle(probe).color;
-  probe.remove();
-  return color;
-}
+const none: readonly Mark[] = [];
 
 export function Chart({
   label,
   times,
   lines,
   height = 190,
-  format = (value) => String(value),
+  format = String,
   onRange,
   stacked = false,
   whole = false,
+  marks = none,
 }: {
-  /** What it shows, for who does not see it. */
+  /** What it shows. */
   label: string;
-  /** Seconds since the epoch. */
+  /** Seconds since the epoch, ascending. */
   times: readonly number[];
   lines: readonly Line[];
   height?: number;
   format?: (value: number) => string;
   onRange?: (fromMs: number, toMs: number) => void;
   stacked?: boolean;
-  /** The values are counts: the axis has whole numbers. */
   whole?: boolean;
+  marks?: readonly Mark[];
 }) {
   const holder = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot>(null);
   const theme = useTheme();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the colours are read anew when the theme changes.
+  const [at, setAt] = useState<number | null>(null);
+  const [tabled, setTabled] = useState(false);
+  const data = useMemo(
+    () => [times, ...(stacked ? piled(lines) : lines.map(drawnValues))] as uPlot.AlignedData,
+    [times, lines, stacked],
+  );
+  const latest = useRef(data);
+  latest.current = data;
+  const shape = JSON.stringify([times.length, ...lines.map(({ name, color, kind }) => [name, color, kind])]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: made anew for another shape, and for other colours.
   useEffect(() => {
     const element = holder.current;
     if (element === null || times.length === 0) return;
-    const color = (name: string): string => resolved(element, name);
-    const ink = color('--soft');
-    const grid = color('--line');
-    const bars = uPlot.paths.bars!({ size: [0.82, 60], gap: 1 });
-    const series: uPlot.Series[] = lines.map(({ name, color: index = 0, kind = 'line' }) => {
-      const stroke = color(colorNames[index % colorNames.length]!);
-      return {
-        label: plain(name, 40),
-        stroke,
-        width: kind === 'bars' ? 0 : kind === 'dashed' ? 1.5 : 1.75,
-        ...(kind === 'dashed' ? { dash: [6, 5] } : {}),
-        ...(kind === 'bars' ? { paths: bars, fill: stroke } : {}),
-        ...(kind === 'area' ? { fill: stroke.replace('rgb(', 'rgba(').replace(')', ', 0.13)') } : {}),
-        points: { show: lines.length === 1 && times.length === 1 },
-        spanGaps: false,
-      };
-    });
-    const data = [times, ...(stacked ? piled(lines) : lines.map(({ values }) => values))] as uPlot.AlignedData;
-    const options: uPlot.Options = {
-      width: Math.max(120, element.clientWidth),
+    const options = plotOptions(element, {
+      lines,
+      marks,
+      points: times.length,
       height,
-      padding: [8, 4, 0, 0],
-      legend: { show: false },
-      cursor: { drag: { x: onRange !== undefined, y: false, setScale: false }, points: { size: 6 } },
-      series: [{}, ...series],
-      axes: [
-        {
-          stroke: ink,
-          grid: { show: false },
-          ticks: { stroke: grid, width: 1, size: 4 },
-          font: '11px "Geist Variable", sans-serif',
-          space: 70,
-          values: (_, marks, __, ___, step) => marks.map((mark) => timeText(mark, step)),
-        },
-        {
-          stroke: ink,
-          grid: { stroke: grid, width: 1 },
-          ticks: { show: false },
-          font: '11px "Geist Variable", sans-serif',
-          size: 52,
-          ...(whole ? { incrs: wholeSteps } : {}),
-          values: (_, marks) => marks.map((mark) => format(mark)),
-        },
-      ],
-      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high === null || high <= 0 ? 1 : high * 1.08] } },
-      hooks: {
-        setSelect: [
-          (plot) => {
-            const { left, width } = plot.select;
-            if (width < 3 || onRange === undefined) return;
-            onRange(plot.posToVal(left, 'x') * 1000, plot.posToVal(left + width, 'x') * 1000);
-          },
-        ],
-      },
-    };
-    const plot = new uPlot(options, data, element);
-    const observer = new ResizeObserver(() => plot.setSize({ width: Math.max(120, element.clientWidth), height }));
+      format,
+      whole,
+      brush: onRange !== undefined,
+      moved: setAt,
+      chosen: (from, to) => onRange?.(from * 1000, to * 1000),
+    });
+    const drawn = new uPlot(options, latest.current, element);
+    plot.current = drawn;
+    setAt(null);
+    const observer = new ResizeObserver(() =>
+      drawn.setSize({ width: Math.max(120, element.clientWidth), height: options.height }),
+    );
     observer.observe(element);
     return () => {
       observer.disconnect();
-      plot.destroy();
+      drawn.destroy();
+      plot.current = null;
     };
-  }, [times, lines, height, format, onRange, stacked, whole, theme]);
+  }, [shape, height, format, onRange, whole, marks, theme]);
+  // What is pointed at stays so when new values come.
+  useEffect(() => {
+    if (plot.current !== null && plot.current.data !== data) plot.current.setData(data);
+  }, [data]);
+  const words = useMemo(() => inWords(times, lines, format), [times, lines, format]);
+  const shown = at === null ? undefined : times[at];
   return (
-    <figure className="panel" style={{ margin: 0 }}>
-      <div className="chart" ref={holder} role="img" aria-label={label} style={{ minHeight: height }} />
-      {lines.length > 1 && (
-        <ul className="legend">
-          {lines.map(({ name, color = 0 }) => (
-            <li key={name}>
-              <i className={`c${color % 9}`} />
-              <bdi>{plain(name, 40)}</bdi>
-            </li>
-          ))}
-        </ul>
-      )}
+    <figure className="figure-of">
+      {/* biome-ignore lint/a11y/useSemanticElements: a chart is no form. */}
+      <div
+        className="chart"
+        ref={holder}
+        role="group"
+        aria-roledescription="chart"
+        aria-label={`${label}. ${words}`}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: its points are read, and a range of it is chosen, with keys.
+        tabIndex={0}
+        style={{ minHeight: `${height / 16}rem` }}
+        onKeyDown={(event) => {
+          if (plot.current !== null && walk(plot.current, event, times, onRange)) event.preventDefault();
+        }}
+        onBlur={() => plot.current?.setCursor({ left: -10, top: -10 })}
+      />
+      <figcaption className="legend">
+        {(lines.length > 1 || shown !== undefined) && (
+          <ul>
+            {lines.map(({ name, color = 0, values }) => (
+              <li key={name}>
+                <i className={`c${color % 9}`} />
+                <bdi>{plain(name, 40)}</bdi>
+                {at !== null && <b>{typeof values[at] === 'number' ? format(values[at]) : '—'}</b>}
+              </li>
+            ))}
+          </ul>
+        )}
+        <span className="at" aria-live="polite">
+          {shown !== undefined && <Time at={new Date(shown * 1000).toISOString()} />}
+        </span>
+        {times.length > 0 && (
+          <button type="button" className="button quiet" aria-expanded={tabled} onClick={() => setTabled(!tabled)}>
+            {tabled ? 'no table' : 'as a table'}
+          </button>
+        )}
+      </figcaption>
+      {tabled && <Values label={label} times={times} lines={lines} format={format} />}
     </figure>
   );
 }
 
-const wholeSteps = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((each) => each * 10 ** power)).flat();
-
-/** A mark of the axis of times: a day where marks are days apart, else the time of it. */
-function timeText(seconds: number, step: number): string {
-  const date = new Date(seconds * 1000);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  if (step >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0 && step >= 3_600))
-    return `${two(date.getDate())}.${two(date.getMonth() + 1)}.`;
-  const time = `${two(date.getHours())}:${two(date.getMinutes())}`;
-  return step < 60 ? `${time}:${two(date.getSeconds())}` : time;
+/** Arrow keys move along the points, with Shift a range is chosen, which Enter opens. @returns whether the key was one. */
+function walk(
+  plot: uPlot,
+  { key, shiftKey, metaKey, ctrlKey, altKey }: React.KeyboardEvent,
+  times: readonly number[],
+  onRange: ((fromMs: number, toMs: number) => void) | undefined,
+): boolean {
+  if (metaKey || ctrlKey || altKey) return false;
+  const last = times.length - 1;
+  const { left, width } = plot.select;
+  if (key === 'Enter' && width > 0 && onRange !== undefined) {
+    onRange(plot.posToVal(left, 'x') * 1000, plot.posToVal(left + width, 'x') * 1000);
+    return true;
+  }
+  const here = plot.cursor.idx ?? null;
+  const place = (index: number): number => plot.valToPos(times[index]!, 'x');
+  const page = Math.max(1, Math.round(times.length / 20));
+  const steps: Readonly<Record<string, number>> = {
+    ArrowRight: 1,
+    ArrowLeft: -1,
+    PageDown: page,
+    PageUp: -page,
+    Home: -last,
+    End: last,
+  };
+  const step = steps[key];
+  if (step === undefined) return false;
+  const next = Math.min(last, Math.max(0, here === null || here === undefined ? (step > 0 ? 0 : last) : here + step));
+  const height = plot.over.clientHeight;
+  if (shiftKey && onRange !== undefined && here !== null) {
+    // The edge that the cursor stands on moves, the other one stays.
+    const edge = width > 0 ? (Math.abs(place(here) - left) < 1 ? left + width : left) : place(here);
+    const [from, to] = [Math.min(edge, place(next)), Math.max(edge, place(next))];
+    plot.setSelect({ left: from, top: 0, width: to - from, height }, false);
+  } else plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  plot.setCursor({ left: place(next), top: height / 2 });
+  return true;
 }
 
-/** Each line upon those after it, so that the first one drawn is the highest and all stay to be seen. */
-function piled(lines: readonly Line[]): number[][] {
-  const result: number[][] = [];
-  let below: number[] | undefined;
-  for (const { values } of [...lines].reverse()) {
-    const sums: number[] = values.map((value, index) => (value ?? 0) + (below?.[index] ?? 0));
-    result.unshift(sums);
-    below = sums;
-  }
-  return result;
+interface Point {
+  readonly seconds: number;
+  readonly index: number;
+}
+
+function Values({
+  label,
+  times,
+  lines,
+  format,
+}: {
+  label: string;
+  times: readonly number[];
+  lines: readonly Line[];
+  format: (value: number) => string;
+}) {
+  const rows = useMemo(() => times.map((seconds, index): Point => ({ seconds, index })), [times]);
+  const columns: Column<Point>[] = [
+    { name: 'time', cell: ({ seconds }) => <Time at={new Date(seconds * 1000).toISOString()} dated /> },
+    ...lines.map(
+      ({ name, values }): Column<Point> => ({
+        name: plain(name, 40),
+        number: true,
+        cell: ({ index }) => (typeof values[index] === 'number' ? format(values[index]) : '—'),
+      }),
+    ),
+  ];
+  return <Table label={`${label}, as a table`} rows={rows} columns={columns} keyOf={({ index }) => String(index)} />;
+}
+
+/** A chart for who hears it. */
+function inWords(times: readonly number[], lines: readonly Line[], format: (value: number) => string): string {
+  if (times.length === 0) return 'Nothing to show.';
+  const said = lines.slice(0, 9).map(({ name, values }) => {
+    let [low, high, top] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
+    for (let index = 0; index < values.length; index++) {
+      const value = values[index];
+      if (typeof value !== 'number') continue;
+      if (value < low) low = value;
+      if (value > high) [high, top] = [value, index];
+    }
+    if (high === Number.NEGATIVE_INFINITY) return `${plain(name, 40)}: none`;
+    return low === high
+      ? `${plain(name, 40)}: always ${format(high)}`
+      : `${plain(name, 40)}: from ${format(low)} to ${format(high)} at ${dayText(times[top]! * 1000)}`;
+  });
+  return `${dayText(times[0]! * 1000)} to ${dayText(times.at(-1)! * 1000)}. ${said.join('. ')}.`;
 }
 
 const scheme = matchMedia('(prefers-color-scheme: dark)');

@@ -3,14 +3,18 @@ import '@fontsource-variable/geist';
 import '@fontsource-variable/geist-mono';
 import './style.css';
 import { QueryClientProvider } from '@tanstack/react-query';
-import { lazy, StrictMode, Suspense, useEffect, useRef, useState } from 'react';
+import { Component, lazy, type ReactNode, StrictMode, Suspense, useCallback, useEffect, useRef, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { Link, Redirect, Route, Switch, useLocation } from 'wouter';
 import type { AlertList, SessionAnswer } from '../api/contract.js';
 import { Problem, post, queries, send, useAnswer } from './ask.js';
+import { keyHelp, theme, turnTheme, useKeys, views } from './keys.js';
+import { Waiting } from './table.js';
+import { plain } from './text.js';
+import { Actors } from './views/actors.js';
 import { Alerts } from './views/alerts.js';
 import { Call } from './views/call.js';
-import { Actors, Explore } from './views/explore.js';
+import { Explore } from './views/explore.js';
 import { Health } from './views/health.js';
 import { Now } from './views/now.js';
 import { Rules } from './views/rules.js';
@@ -19,18 +23,6 @@ import { Tools } from './views/tools.js';
 
 /** The editor is as large as all the rest. */
 const Sql = lazy(async () => ({ default: (await import('./views/sql.js')).Sql }));
-
-const views = [
-  ['now', 'Now', 'n'],
-  ['explore', 'Explore', 'e'],
-  ['actors', 'Actors', 'c'],
-  ['tools', 'Tools', 't'],
-  ['sessions', 'Sessions', 's'],
-  ['alerts', 'Alerts', 'a'],
-  ['rules', 'Rules', 'r'],
-  ['sql', 'SQL', 'q'],
-  ['health', 'Health', 'h'],
-] as const;
 
 function App() {
   const me = useAnswer<SessionAnswer>('/session', {}, 60_000);
@@ -102,15 +94,30 @@ function Mark() {
 
 function Frame({ me }: { me: SessionAnswer }) {
   const [path] = useLocation();
-  const alerts = useAnswer<AlertList>('/alerts', { limit: 8 }, 5_000);
+  const alerts = useAnswer<AlertList>('/alerts', { limit: 6 }, 5_000);
   const help = useRef<HTMLDialogElement>(null);
-  useKeys(() => help.current?.showModal());
+  const nav = useRef<HTMLElement>(null);
+  const [told, setTold] = useState('');
+  useKeys(
+    useCallback(() => help.current?.showModal(), []),
+    useCallback(() => setTold('The address is copied, with its times made fixed.'), []),
+  );
+  useEffect(() => {
+    if (told === '') return;
+    const timer = setTimeout(() => setTold(''), 4_000);
+    return () => clearTimeout(timer);
+  }, [told]);
   const firing = alerts.data?.counts.firing ?? 0;
-  const here = path.split('/')[1] === 'calls' ? 'explore' : path.split('/')[1];
+  const first = path.split('/')[1];
+  const here = first === 'calls' ? 'explore' : first;
   useEffect(() => {
     const name = views.find(([view]) => view === here)?.[1] ?? 'mcp-auditd';
     document.title = `${firing > 0 ? `(${firing}) ` : ''}${name} · mcp-auditd`;
   }, [here, firing]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: on a phone the views stand side by side.
+  useEffect(() => {
+    nav.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+  }, [here]);
   return (
     <div className="app">
       <a className="skip" href="#content">
@@ -121,7 +128,7 @@ function Frame({ me }: { me: SessionAnswer }) {
           <Mark />
           <span>mcp-auditd</span>
         </Link>
-        <nav aria-label="Views">
+        <nav aria-label="Views" ref={nav}>
           {views.map(([view, name, key]) => (
             <Link key={view} href={`/${view}`} aria-current={here === view ? 'page' : undefined}>
               {name}
@@ -133,9 +140,11 @@ function Frame({ me }: { me: SessionAnswer }) {
           <button type="button" className="button quiet" onClick={() => help.current?.showModal()}>
             Keys <kbd>?</kbd>
           </button>
-          <ThemeButton />
+          <button type="button" className="button quiet" onClick={turnTheme}>
+            Dark or light <kbd>t</kbd>
+          </button>
           <span>
-            {me.role} · {me.tenant === '*' ? 'every tenant' : me.tenant}
+            {me.role} · {me.tenant === '*' ? 'every tenant' : plain(me.tenant, 40)}
           </span>
           <span>{me.version}</span>
           <button
@@ -148,63 +157,51 @@ function Frame({ me }: { me: SessionAnswer }) {
         </div>
       </div>
       <main id="content" tabIndex={-1}>
-        <Suspense fallback={null}>
-          <Switch>
-            <Route path="/now" component={Now} />
-            <Route path="/explore" component={Explore} />
-            <Route path="/calls/:id">{({ id }) => <Call id={id} key={id} />}</Route>
-            <Route path="/actors/:id?">{({ id }) => <Actors id={id} key={id} />}</Route>
-            <Route path="/tools/:server?/:tool?">{({ server, tool }) => <Tools server={server} tool={tool} />}</Route>
-            <Route path="/sessions/:id?">{({ id }) => <Sessions id={id} key={id} />}</Route>
-            <Route path="/rules/:id?">{({ id }) => <Rules id={id} key={id} />}</Route>
-            <Route path="/sql" component={Sql} />
-            <Route path="/health" component={Health} />
-            <Route path="/alerts/:id?">{({ id }) => <Alerts id={id} />}</Route>
-            <Route>
-              <Redirect to="/now" replace />
-            </Route>
-          </Switch>
-        </Suspense>
+        {alerts.error instanceof Problem && alerts.error.status === 0 && (
+          <div className="problem" role="alert">
+            <strong>{alerts.error.message}</strong> What stands here is as it was. {alerts.error.mend}
+          </div>
+        )}
+        <Caught key={path}>
+          <Suspense fallback={<Waiting />}>
+            <Switch>
+              <Route path="/now" component={Now} />
+              <Route path="/explore" component={Explore} />
+              <Route path="/calls/:id">{({ id }) => <Call id={id} key={id} />}</Route>
+              <Route path="/actors/:id?">{({ id }) => <Actors id={id} key={id} />}</Route>
+              <Route path="/tools/:server?/:tool?">{({ server, tool }) => <Tools server={server} tool={tool} />}</Route>
+              <Route path="/sessions/:id?">{({ id }) => <Sessions id={id} key={id} />}</Route>
+              <Route path="/rules/:id?">{({ id }) => <Rules id={id} key={id} />}</Route>
+              <Route path="/sql" component={Sql} />
+              <Route path="/health" component={Health} />
+              <Route path="/alerts/:id?">{({ id }) => <Alerts id={id} />}</Route>
+              <Route>
+                <Redirect to="/now" replace />
+              </Route>
+            </Switch>
+          </Suspense>
+        </Caught>
       </main>
+      <div className="told" role="status">
+        {told}
+      </div>
       <dialog ref={help} aria-labelledby="help-title">
         <h3 id="help-title">Keys</h3>
         <dl className="keys">
-          {views.map(([view, name, key]) => (
-            <div key={view} style={{ display: 'contents' }}>
+          {keyHelp.map(([keys, what]) => (
+            <div key={what}>
               <dt>
-                <kbd>g {key}</kbd>
+                {keys.map((key) => (
+                  <kbd key={key}>{key}</kbd>
+                ))}
               </dt>
-              <dd>{name}</dd>
+              <dd>{what}</dd>
             </div>
           ))}
-          <dt>
-            <kbd>/</kbd>
-          </dt>
-          <dd>filter</dd>
-          <dt>
-            <kbd>j</kbd> <kbd>k</kbd>
-          </dt>
-          <dd>next and previous row</dd>
-          <dt>
-            <kbd>a</kbd> <kbd>r</kbd> <kbd>s</kbd> <kbd>l</kbd>
-          </dt>
-          <dd>on an alert: acknowledge, resolve, silence, lift</dd>
-          <dt>
-            <kbd>t</kbd>
-          </dt>
-          <dd>dark or light</dd>
-          <dt>
-            <kbd>?</kbd>
-          </dt>
-          <dd>this page</dd>
-          <dt>
-            <kbd>Esc</kbd>
-          </dt>
-          <dd>leave</dd>
         </dl>
-        <div className="actions" style={{ marginTop: 18 }}>
+        <div className="actions">
           <button type="button" className="button" onClick={() => help.current?.close()}>
-            Close
+            Close <kbd>Esc</kbd>
           </button>
         </div>
       </dialog>
@@ -212,66 +209,25 @@ function Frame({ me }: { me: SessionAnswer }) {
   );
 }
 
-function theme(next?: 'dark' | 'light'): void {
-  if (next !== undefined) localStorage.setItem('theme', next);
-  const chosen = localStorage.getItem('theme');
-  if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
-  dispatchEvent(new Event('theme'));
-}
-
-function isDark(): boolean {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen === undefined ? matchMedia('(prefers-color-scheme: dark)').matches : chosen === 'dark';
-}
-
-function ThemeButton() {
-  return (
-    <button type="button" className="button quiet" onClick={() => theme(isDark() ? 'light' : 'dark')}>
-      Dark or light <kbd>t</kbd>
-    </button>
-  );
-}
-
-/** `g` and a letter lead to a view, `/` to the filter, `j` and `k` into a list; other letters press the button that names them. */
-function useKeys(help: () => void): void {
-  const [, go] = useLocation();
-  const first = useRef(0);
-  useEffect(() => {
-    const pressed = (event: KeyboardEvent): void => {
-      const target = event.target as HTMLElement;
-      if (
-        event.metaKey ||
-        event.ctrlKey ||
-        event.altKey ||
-        target.closest('input, textarea, select, [contenteditable], dialog') !== null
-      )
-        return;
-      const took = (): void => event.preventDefault();
-      if (Date.now() - first.current < 1_500) {
-        first.current = 0;
-        const view = views.find(([, , key]) => key === event.key)?.[0];
-        if (view !== undefined) {
-          took();
-          go(`/${view}`);
-          return;
-        }
-      }
-      if (event.key === 'g') first.current = Date.now();
-      else if (event.key === '/') {
-        took();
-        document.querySelector<HTMLElement>('[data-search]')?.focus();
-      } else if (event.key === '?') {
-        took();
-        help();
-      } else if (event.key === 't') theme(isDark() ? 'light' : 'dark');
-      else if ((event.key === 'j' || event.key === 'k') && target.closest('.list') === null) {
-        took();
-        document.querySelector<HTMLElement>('.list a.row, .alert-row, .table a')?.focus();
-      } else document.querySelector<HTMLElement>(`[data-key="${CSS.escape(event.key)}"]`)?.click();
-    };
-    addEventListener('keydown', pressed);
-    return () => removeEventListener('keydown', pressed);
-  }, [go, help]);
+/** A view that fails takes nothing else with it. */
+class Caught extends Component<{ children: ReactNode }, { error?: Error }> {
+  override state: { error?: Error } = {};
+  static getDerivedStateFromError(error: Error): { error: Error } {
+    return { error };
+  }
+  override render(): ReactNode {
+    const { error } = this.state;
+    if (error === undefined) return this.props.children;
+    return (
+      <div className="problem" role="alert">
+        <strong>This view failed: {plain(error.message, 300)}</strong>
+        <div>Other views go on. The address of this one, in a report, lets somebody mend it.</div>
+        <button type="button" className="button" onClick={() => location.reload()}>
+          Try again
+        </button>
+      </div>
+    );
+  }
 }
 
 async function start(): Promise<void> {

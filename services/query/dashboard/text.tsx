@@ -57,6 +57,11 @@ const day = new Intl.DateTimeFormat('en-GB', {
   second: '2-digit',
 });
 
+/** A time here with its day, as text. */
+export function dayText(ms: number): string {
+  return day.format(ms);
+}
+
 /** A time here; the whole of it, in UTC, where somebody points at it. */
 export function Time({ at, dated = false }: { at: string; dated?: boolean }) {
   const date = new Date(at);
@@ -69,22 +74,20 @@ export function Time({ at, dated = false }: { at: string; dated?: boolean }) {
   );
 }
 
+/** How long something lasts, in one unit. */
+export function lasting(ms: number): string {
+  if (ms < 90_000) return `${Math.round(ms / 1000)} s`;
+  if (ms < 5_400_000) return `${Math.round(ms / 60_000)} min`;
+  if (ms < 129_600_000) return `${Math.round(ms / 3_600_000)} h`;
+  return `${Math.round(ms / 86_400_000)} d`;
+}
+
 export function Ago({ at }: { at: string | null }) {
   if (at === null) return <span className="dim">never</span>;
   const ms = Date.now() - Date.parse(at);
-  const text =
-    ms < 5_000
-      ? 'just now'
-      : ms < 90_000
-        ? `${Math.round(ms / 1000)} s ago`
-        : ms < 5_400_000
-          ? `${Math.round(ms / 60_000)} min ago`
-          : ms < 129_600_000
-            ? `${Math.round(ms / 3_600_000)} h ago`
-            : `${Math.round(ms / 86_400_000)} d ago`;
   return (
-    <time dateTime={at} title={at}>
-      {text}
+    <time dateTime={at} title={at} className="ago">
+      {ms < 5_000 ? 'just now' : `${lasting(ms)} ago`}
     </time>
   );
 }

@@ -1,31 +1,39 @@
-import { useQueryClient } from '@tanstack/react-query';
 import { ToggleGroup } from 'radix-ui';
-import { useMemo, useRef, useState } from 'react';
 import { Link } from 'wouter';
-import type { AlertChart, AlertList, FullAlert, SessionAnswer } from '../../api/contract.js';
-import { linkTo, useAddress } from '../address.js';
-import { post, useAnswer } from '../ask.js';
-import { Chart, type Line } from '../chart.js';
-import { Calls, Head, Panel, Trouble } from '../parts.js';
-import { Ago, compact, groupText, number, plain, Said, Time, took } from '../text.js';
+import type { AlertList, AlertRow, SilenceRow } from '../../api/contract.js';
+import { useAddress } from '../address.js';
+import { useAnswer } from '../ask.js';
+import { Decide, useMayDecide } from '../decide.js';
+import { Head, Panel, Trouble } from '../parts.js';
+import { Waiting } from '../table.js';
+import { Ago, groupText, number, plain, Said, Time } from '../text.js';
+import { OneAlert } from './alert.js';
 
 const standings = ['open', 'resolved', 'all'];
+const levels = ['informational', 'low', 'medium', 'high', 'critical'];
+const listed = 200;
 
 /** Alerts, or one of them. */
 export function Alerts({ id }: { id?: string }) {
-  return id === undefined ? <AlertsList /> : <OneAlert id={id} />;
+  return id === undefined ? <AlertsList /> : <OneAlert id={id} key={id} />;
 }
 
 function AlertsList() {
   const address = useAddress();
   const standing = address.get('standing') ?? 'open';
-  const rule = address.get('rule');
+  const level = address.get('level');
+  const narrowed = ['rule', 'group'].flatMap((name) => {
+    const value = address.get(name);
+    return value === undefined ? [] : [[name, value] as const];
+  });
   const found = useAnswer<AlertList>(
     '/alerts',
-    { standing, ...(rule === undefined ? {} : { rule }), limit: 200 },
+    { standing, level, ...Object.fromEntries(narrowed), limit: listed },
     5_000,
   );
+  const silences = useAnswer<{ silences: SilenceRow[] }>('/silences', {}, 15_000);
   const counts = found.data?.counts;
+  const alerts = found.data?.alerts;
   return (
     <>
       <Head
@@ -36,18 +44,32 @@ function AlertsList() {
             : `${number(counts.firing)} firing, ${number(counts.acknowledged)} acknowledged, ${number(counts.resolved)} resolved`
         }
       >
-        {rule !== undefined && (
-          <span className="chip">
-            <bdi>rule={plain(rule, 60)}</bdi>
+        {narrowed.map(([name, value]) => (
+          <span className="chip" key={name}>
+            <bdi>
+              {name}={plain(value, 60)}
+            </bdi>
             <button
               type="button"
-              aria-label="Show the alerts of every rule"
-              onClick={() => address.set({ rule: undefined })}
+              aria-label={`Alerts of every ${name}`}
+              onClick={() => address.set({ [name]: undefined })}
             >
               ×
             </button>
           </span>
-        )}
+        ))}
+        <label className="dim">
+          from{' '}
+          <select
+            value={level ?? levels[0]}
+            aria-label="Least level"
+            onChange={({ target }) => address.set({ level: target.value === levels[0] ? undefined : target.value })}
+          >
+            {levels.map((each) => (
+              <option key={each}>{each}</option>
+            ))}
+          </select>
+        </label>
         <ToggleGroup.Root
           type="single"
           className="group"
@@ -63,354 +85,107 @@ function AlertsList() {
         </ToggleGroup.Root>
       </Head>
       <Trouble error={found.error} />
-      {found.data?.alerts.length === 0 && (
-        <p className="note">
-          {standing === 'open' ? 'Nothing fires. Rules shows what is watched.' : 'There are none.'}
-        </p>
-      )}
-      <div>
-        {found.data?.alerts.map((alert) => (
-          <Link key={alert.alert_id} href={`/alerts/${alert.alert_id}`} className="alert-row">
-            <span className={`level ${alert.level}`}>{alert.level}</span>
-            <span>
-              <bdi className="title">{plain(alert.title || alert.rule_id)}</bdi>
-              <br />
-              <span className="dim">
-                <bdi>{groupText(alert.group)}</bdi> · <bdi>{plain(alert.reason, 160)}</bdi>
-              </span>
-            </span>
-            <span className="dim">
-              <span className={`standing ${alert.standing}`}>{alert.standing}</span>
-              {alert.acknowledged_by !== '' && alert.standing === 'acknowledged' && (
-                <>
-                  {' '}
-                  by <Said text={alert.acknowledged_by} most={40} />
-                </>
-              )}
-              {' · '}
-              <Ago at={alert.at} />
-            </span>
+      {alerts === undefined && found.error === null && <Waiting />}
+      {alerts?.length === 0 && (
+        <div className="note">
+          <p>
+            {standing === 'open'
+              ? 'Nothing fires.'
+              : 'There are none. Alerts come from rules, once calls are recorded that they watch for.'}
+          </p>
+          <Link className="button" href="/rules">
+            What is watched
           </Link>
+        </div>
+      )}
+      <div data-rows>
+        {alerts?.map((alert) => (
+          <AlertLine key={alert.alert_id} alert={alert} full />
         ))}
       </div>
+      {found.data?.next != null && <p className="dim">The newest {listed}; a level or a rule shows others.</p>}
+      <Panel title="Silences: alerts that nobody is told of">
+        <Trouble error={silences.error} />
+        {silences.data?.silences.length === 0 && (
+          <p className="dim">None. An alert's page has a button that silences alerts like it for a while.</p>
+        )}
+        {silences.data?.silences.map((silence) => (
+          <Silence key={silence.response_id} silence={silence} />
+        ))}
+      </Panel>
     </>
   );
 }
 
-const fieldNames: Readonly<Record<string, string>> = {
-  actor_id: 'actor',
-  server_name: 'server',
-  tool_name: 'tool',
-  session_id: 'session',
-  client_name: 'client',
-};
-
-function OneAlert({ id }: { id: string }) {
-  const found = useAnswer<FullAlert>(`/alerts/${id}`, {}, 5_000);
-  const chart = useAnswer<AlertChart>(`/alerts/${id}/chart`, {});
-  const alert = found.data;
-  const lines = useMemo(() => linesOf(chart.data), [chart.data]);
-  if (alert === undefined)
-    return found.error === null ? <p className="note">Loading the alert.</p> : <Trouble error={found.error} />;
-  const filters = Object.entries(alert.group).map(([field, value]) => `${field}=${value}`);
-  const around = `${Date.parse(alert.first_at) - 600_000}..${Date.parse(alert.last_at) + 60_000}`;
+/** An alert in two lines, with the way to all of it. */
+export function AlertLine({ alert, full = false }: { alert: AlertRow; full?: boolean }) {
   return (
-    <>
-      <Head
-        title={<bdi>{plain(alert.title || alert.rule_id, 300)}</bdi>}
-        sub={
+    <Link href={`/alerts/${alert.alert_id}`} className="alert-row">
+      <span className={`level ${alert.level}`}>{alert.level}</span>
+      <span>
+        <bdi className="title">{plain(alert.title || alert.rule_id)}</bdi>
+        <br />
+        <span className="dim">
+          <bdi>{groupText(alert.group)}</bdi>
+          {full && (
+            <>
+              {' · '}
+              <bdi>{plain(alert.reason, 160)}</bdi>
+            </>
+          )}
+        </span>
+      </span>
+      <span className="dim">
+        {full && (
           <>
-            <span className={`level ${alert.level}`}>{alert.level}</span>{' '}
-            <span className={`standing ${alert.standing}`} data-standing={alert.standing}>
-              {alert.standing}
-            </span>
-            {alert.acknowledged_by !== '' && (
+            <span className={`standing ${alert.standing}`}>{alert.standing}</span>
+            {alert.acknowledged_by !== '' && alert.standing === 'acknowledged' && (
               <>
                 {' '}
-                · taken on by <Said text={alert.acknowledged_by} most={60} />
+                by <Said text={alert.acknowledged_by} most={40} />
               </>
             )}
-            {alert.resolved_by !== '' && (
-              <>
-                {' '}
-                · closed by <Said text={alert.resolved_by} most={60} />
-              </>
-            )}
+            {' · '}
           </>
-        }
-      >
-        <Decide alert={alert} />
-      </Head>
-      <div className="columns">
-        <div className="stack">
-          <p className="said">
-            <Said text={alert.reason} most={2_000} />
-          </p>
-          <Panel title={chartTitle(chart.data)}>
-            <Trouble error={chart.error} />
-            <Chart
-              label={`${chartTitle(chart.data)}, for this alert`}
-              times={chart.data?.times ?? []}
-              lines={lines}
-              height={210}
-              format={compact}
-              whole
-            />
-          </Panel>
-          <Panel
-            title="Evidence"
-            aside={
-              <Link href={linkTo('/explore', filters, around)} className="link">
-                the ten minutes before
-              </Link>
-            }
-          >
-            <Calls calls={alert.evidence} short label="Evidence" />
-          </Panel>
-          {alert.runbook !== '' && (
-            <Panel title="What to do">
-              <p className="said">{plain(alert.runbook.trim(), 20_000)}</p>
-            </Panel>
-          )}
-        </div>
-        <div className="stack">
-          <Panel title="About it">
-            <dl className="facts">
-              {Object.entries(alert.group).map(([field, value]) => (
-                <Fact key={field} name={fieldNames[field] ?? field}>
-                  <Link
-                    href={linkTo(
-                      field === 'actor_id' ? `/actors/${encodeURIComponent(value)}` : '/explore',
-                      field === 'actor_id' ? [] : [`${field}=${value}`],
-                    )}
-                    className="link"
-                  >
-                    <Said text={value} />
-                  </Link>
-                </Fact>
-              ))}
-              <Fact name="rule">
-                <Link href={`/rules/${encodeURIComponent(alert.rule_id)}`} className="link">
-                  <Said text={alert.rule_id} />
-                </Link>
-              </Fact>
-              <Fact name="since">
-                <Time at={alert.started_at} dated />
-              </Fact>
-              <Fact name="last">
-                <Time at={alert.last_at} dated />
-              </Fact>
-              <Fact name="calls">{number(alert.count)}</Fact>
-              {Object.entries(alert.values).map(([name, value]) => (
-                <Fact key={name} name={plain(name, 30)}>
-                  <Said text={value} />
-                </Fact>
-              ))}
-              {alert.tags.length > 0 && <Fact name="tags">{alert.tags.map((tag) => plain(tag, 60)).join(', ')}</Fact>}
-              <Fact name="id">
-                <code>{alert.alert_id}</code>
-              </Fact>
-            </dl>
-          </Panel>
-          <Panel title="What was decided">
-            {alert.decisions.length === 0 && <p className="dim">Nothing yet.</p>}
-            {alert.decisions.map((each) => (
-              <p key={each.response_id}>
-                <strong>{each.kind}</strong> by <Said text={each.author} most={60} none="somebody" />{' '}
-                <span className="dim">
-                  <Ago at={each.at} />
-                </span>
-                <br />
-                <span className="dim">
-                  <Said text={each.reason} most={400} none="" />
-                </span>
-              </p>
-            ))}
-          </Panel>
-          <Panel title="Who was told">
-            {alert.deliveries.length === 0 && <p className="dim">Nobody: no channel is routed to.</p>}
-            {alert.deliveries.map((each) => (
-              <p key={each.delivery_id}>
-                <strong>{plain(each.channel, 60)}</strong> {each.state}{' '}
-                <span className="dim">
-                  <Ago at={each.at} />
-                </span>
-                {each.error !== '' && (
-                  <>
-                    <br />
-                    <span className="bad-text">{plain(each.error, 200)}</span>
-                  </>
-                )}
-              </p>
-            ))}
-          </Panel>
-          <Panel title="How it went">
-            {alert.changes.map((each) => (
-              <p key={each.revision}>
-                <span className={`standing ${each.state === 'resolved' ? 'resolved' : 'firing'}`}>{each.state}</span>{' '}
-                <span className="dim">
-                  <Time at={each.at} dated /> · {number(each.count)} calls
-                </span>
-              </p>
-            ))}
-          </Panel>
-        </div>
-      </div>
-    </>
+        )}
+        <Ago at={alert.at} />
+      </span>
+    </Link>
   );
 }
 
-function Fact({ name, children }: { name: string; children: React.ReactNode }) {
+function Silence({ silence }: { silence: SilenceRow }) {
+  const { response_id, revision, matchers, starts_at, ends_at, author, reason } = silence;
+  const may = useMayDecide();
   return (
-    <>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </>
-  );
-}
-
-function chartTitle(chart: AlertChart | undefined): string {
-  if (chart?.window === null || chart === undefined || chart.window_ms === null)
-    return 'Calls of this group that the rule looks at';
-  return `Calls within ${took(chart.window_ms)}, and the ${number(chart.threshold ?? 0)} of the rule`;
-}
-
-function linesOf(chart: AlertChart | undefined): Line[] {
-  if (chart === undefined) return [];
-  const calls: Line = { name: `calls in ${took(chart.step_ms)}`, values: chart.calls, color: 0, kind: 'bars' };
-  if (chart.window === null || chart.threshold === null) return [calls];
-  const { threshold } = chart;
-  return [
-    calls,
-    { name: `within ${took(chart.window_ms)}`, values: chart.window, color: 1, kind: 'area' },
-    { name: 'threshold', values: chart.times.map(() => threshold), color: 4, kind: 'dashed' },
-  ];
-}
-
-type Kind = 'acknowledge' | 'resolve' | 'silence' | 'lift';
-const kinds: Readonly<Record<Kind, { button: string; title: string; note: string }>> = {
-  acknowledge: {
-    button: 'Acknowledge',
-    title: 'Take this alert on',
-    note: 'No more reminders; everybody sees who has it.',
-  },
-  resolve: { button: 'Resolve', title: 'Close this alert', note: 'It fires again when the rule finds it again.' },
-  silence: {
-    button: 'Silence',
-    title: 'Silence alerts like this one',
-    note: 'They stay on record, and nobody is told.',
-  },
-  lift: {
-    button: 'Lift the throttle',
-    title: 'Let the caller through again',
-    note: 'The throttles that this alert has set are lifted.',
-  },
-};
-const hours = { '1 hour': 1, '8 hours': 8, '1 day': 24, '7 days': 168 };
-
-function Decide({ alert }: { alert: FullAlert }) {
-  const me = useAnswer<SessionAnswer>('/session');
-  const client = useQueryClient();
-  const dialog = useRef<HTMLDialogElement>(null);
-  const [kind, setKind] = useState<Kind>('acknowledge');
-  const [reason, setReason] = useState('');
-  const [lasts, setLasts] = useState('1');
-  const [author, setAuthor] = useState(() => localStorage.getItem('author') ?? '');
-  const [error, setError] = useState<unknown>(null);
-  const [busy, setBusy] = useState(false);
-  if (me.data?.role !== 'responder') return <span className="dim">This session may look on, and not decide.</span>;
-  const choices: Kind[] = [
-    ...(alert.standing === 'firing' ? (['acknowledge'] as const) : []),
-    ...(alert.standing !== 'resolved' ? (['resolve'] as const) : []),
-    'silence',
-    ...(alert.throttles.length > 0 ? (['lift'] as const) : []),
-  ];
-  const decide = async (): Promise<void> => {
-    setBusy(true);
-    setError(null);
-    localStorage.setItem('author', author);
-    const said = { reason, author };
-    try {
-      if (kind === 'silence') {
-        const quoted = (value: string): string => (/^[\w.@:-]+$/.test(value) ? value : JSON.stringify(value));
-        const group = Object.entries(alert.group).map(
-          ([field, value]) => `${fieldNames[field] ?? field}=${quoted(value)}`,
-        );
-        await post('/responses', {
-          ...said,
-          kind,
-          matchers: [`rule=${alert.rule_id}`, ...group],
-          ends_at: new Date(Date.now() + Number(lasts) * 3_600_000).toISOString(),
-        });
-      } else if (kind === 'lift')
-        for (const target of alert.throttles) await post('/responses', { ...said, kind, target });
-      else await post('/responses', { ...said, kind, target: alert.alert_id });
-      dialog.current?.close();
-      setReason('');
-      // The decision reaches the table a moment after the stream.
-      for (const ms of [300, 1_000, 2_500]) setTimeout(() => void client.invalidateQueries(), ms);
-    } catch (told) {
-      setError(told);
-    } finally {
-      setBusy(false);
-    }
-  };
-  return (
-    <div className="actions">
-      {choices.map((each, index) => (
-        <button
-          type="button"
-          key={each}
-          className={index === 0 && each !== 'silence' ? 'button primary' : 'button'}
-          data-key={{ acknowledge: 'a', resolve: 'r', silence: 's', lift: 'l' }[each]}
-          onClick={() => {
-            setKind(each);
-            dialog.current?.showModal();
+    <div className="held">
+      <span>
+        <code>{matchers.map((each) => plain(each, 120)).join(' ')}</code>
+        <br />
+        <span className="dim">
+          until <Time at={ends_at} dated /> · by <Said text={author} most={60} none="somebody" /> ·{' '}
+          <Said text={reason} most={200} none="no reason given" />
+        </span>
+      </span>
+      {may === true && (
+        <Decide
+          decision={{
+            button: 'End',
+            title: 'End this silence',
+            note: 'People are told of these alerts again.',
+            responses: () => [
+              {
+                kind: 'silence',
+                response_id,
+                revision: revision + 1,
+                matchers,
+                starts_at,
+                ends_at: new Date().toISOString(),
+              },
+            ],
           }}
-        >
-          {kinds[each].button}
-        </button>
-      ))}
-      <dialog ref={dialog} aria-labelledby="decide-title">
-        <h3 id="decide-title">{kinds[kind].title}</h3>
-        <p className="dim">{kinds[kind].note}</p>
-        <Trouble error={error} />
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            void decide();
-          }}
-        >
-          {kind === 'silence' && (
-            <label>
-              For how long
-              <select value={lasts} onChange={(event) => setLasts(event.target.value)}>
-                {Object.entries(hours).map(([name, value]) => (
-                  <option key={name} value={value}>
-                    {name}
-                  </option>
-                ))}
-              </select>
-            </label>
-          )}
-          <label>
-            Why, for the record
-            <textarea rows={3} value={reason} maxLength={2000} onChange={(event) => setReason(event.target.value)} />
-          </label>
-          <label>
-            Your name
-            <input type="text" value={author} maxLength={256} onChange={(event) => setAuthor(event.target.value)} />
-          </label>
-          <div className="actions">
-            <button type="submit" className="button primary" disabled={busy}>
-              {kinds[kind].button}
-            </button>
-            <button type="button" className="button" onClick={() => dialog.current?.close()}>
-              Cancel
-            </button>
-          </div>
-        </form>
-      </dialog>
+        />
+      )}
     </div>
   );
 }

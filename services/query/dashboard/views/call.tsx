@@ -2,7 +2,8 @@ import { Link } from 'wouter';
 import type { CallRow, FullCall, Neighbours } from '../../api/contract.js';
 import { linkTo } from '../address.js';
 import { useAnswer } from '../ask.js';
-import { Head, Panel, Trouble } from '../parts.js';
+import { Facts, Head, Panel, Trouble } from '../parts.js';
+import { Waiting } from '../table.js';
 import { bytes, Outcome, plain, Said, Time, took } from '../text.js';
 import { Json } from '../tree.js';
 
@@ -91,7 +92,7 @@ export function Call({ id }: { id: string }) {
   const near = useAnswer<Neighbours>(`/calls/${encodeURIComponent(id)}/neighbours`);
   const call = found.data;
   if (call === undefined || call.event_id !== id)
-    return found.error === null ? <p className="note">Looking for the call.</p> : <Trouble error={found.error} />;
+    return found.error === null ? <Waiting /> : <Trouble error={found.error} />;
   const redactions = call.redactions as unknown as string[];
   return (
     <>
@@ -159,27 +160,23 @@ export function Call({ id }: { id: string }) {
           </Panel>
           {facts.map(([title, names]) => (
             <Panel title={title} key={title}>
-              <dl className="facts">
-                {names
+              <Facts
+                facts={names
                   .filter((name) => call[name] !== '' && call[name] !== null && call[name] !== undefined)
                   .map((name) => {
                     const text = String(call[name]);
-                    return (
-                      <div key={name} style={{ display: 'contents' }}>
-                        <dt>{name}</dt>
-                        <dd>
-                          {linked.has(name) ? (
-                            <Link className="link" href={linkTo('/explore', [`${name}=${text}`], '7d')}>
-                              <Said text={text} />
-                            </Link>
-                          ) : (
-                            <Said text={text} most={400} />
-                          )}
-                        </dd>
-                      </div>
-                    );
+                    return [
+                      name,
+                      linked.has(name) ? (
+                        <Link key={name} className="link" href={linkTo('/explore', [`${name}=${text}`], '7d')}>
+                          <Said text={text} />
+                        </Link>
+                      ) : (
+                        <Said key={name} text={text} most={400} />
+                      ),
+                    ];
                   })}
-              </dl>
+              />
             </Panel>
           ))}
           {Object.keys(call.attributes as object).length > 0 && (

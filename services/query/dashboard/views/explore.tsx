@@ -1,28 +1,16 @@
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
-import { useCallback, useMemo } from 'react';
-import { Link } from 'wouter';
+import { useCallback, useMemo, useState } from 'react';
 import type { CallList, Groups, Series, Summary } from '../../api/contract.js';
 import { type Address, linkTo, timesOf, useAddress } from '../address.js';
 import { get, useAnswer } from '../ask.js';
+import { Calls } from '../calls.js';
 import { Chart } from '../chart.js';
 import { useTick } from '../clock.js';
-import { Calls, Figure, Filters, Head, Panel, Range, Trouble } from '../parts.js';
-import { Ago, compact, percent, Said, took } from '../text.js';
-
-const fields = [
-  'tool_name',
-  'actor_id',
-  'server_name',
-  'outcome',
-  'method',
-  'client_name',
-  'session_id',
-  'error_message',
-  'tenant',
-  'client_address',
-  'transport',
-  'protocol_version',
-];
+import { Filters, useFields } from '../filters.js';
+import { Figure, Head, NoCalls, Panel, Trouble } from '../parts.js';
+import { Range } from '../range.js';
+import { Table, Waiting } from '../table.js';
+import { compact, percent, Said, took } from '../text.js';
 
 /** Calls by anything. */
 export function Explore() {
@@ -39,24 +27,12 @@ export function Explore() {
       <Trouble error={summary.error} />
       <Numbers summary={summary.data} />
       <div className="stack">
-        <Panel
-          title="Calls over time"
-          aside={
-            <label className="dim">
-              by{' '}
-              <select value={by} onChange={(event) => address.set({ by: event.target.value })}>
-                {fields.map((field) => (
-                  <option key={field}>{field}</option>
-                ))}
-              </select>
-            </label>
-          }
-        >
+        <Panel title="Calls over time" aside={<GroupBy by={by} address={address} />}>
           <OverTime address={address} range={range} by={by} />
         </Panel>
         <div className="columns">
           <Panel title="Calls" aside={<span className="dim">the newest first</span>}>
-            <CallPages range={range} />
+            <CallPages range={range} address={address} />
           </Panel>
           <Panel title={`By ${by}`}>
             <TopGroups range={range} by={by} address={address} />
@@ -64,6 +40,48 @@ export function Explore() {
         </div>
       </div>
     </>
+  );
+}
+
+function GroupBy({ by, address }: { by: string; address: Address }) {
+  const [wanted, setWanted] = useState(false);
+  const fields = useFields(wanted);
+  const choose = (field: string): void => {
+    if (field.trim() !== '' && field !== by) address.set({ by: field.trim() });
+  };
+  return (
+    <form
+      key={by}
+      className="by"
+      onSubmit={(event) => {
+        event.preventDefault();
+        choose(String(new FormData(event.currentTarget).get('by')));
+      }}
+    >
+      <label className="dim">
+        by{' '}
+        <input
+          type="text"
+          name="by"
+          list="group-fields"
+          title="a field, or attributes.KEY"
+          defaultValue={by}
+          autoComplete="off"
+          spellCheck={false}
+          onFocus={(event) => {
+            setWanted(true);
+            event.target.select();
+          }}
+          onChange={(event) => fields.includes(event.target.value) && choose(event.target.value)}
+          onBlur={(event) => choose(event.target.value)}
+        />
+        <datalist id="group-fields">
+          {fields.map((field) => (
+            <option key={field} value={field} />
+          ))}
+        </datalist>
+      </label>
+    </form>
   );
 }
 
@@ -97,26 +115,23 @@ export function Numbers({ summary }: { summary: Summary | undefined }) {
       <Figure name="tools" value={show(summary?.tools)} />
       <Figure name="median" value={took(summary?.p50)} />
       <Figure name="95th percentile" value={took(summary?.p95)} />
+      <Figure name="99th percentile" value={took(summary?.p99)} />
     </div>
   );
 }
 
-export function OverTime({ address, range, by }: { address: Address; range: CallsRange; by?: string }) {
-  const series = useAnswer<Series>('/series', { ...range, points: 240, ...(by === undefined ? {} : { by }) });
-  const lines = useMemo(() => {
-    const found = series.data?.lines ?? [];
-    if (by !== undefined)
-      return found.map(({ name, calls }, index) => ({
+export function OverTime({ address, range, by }: { address: Address; range: CallsRange; by: string }) {
+  const series = useAnswer<Series>('/series', { ...range, points: 240, by });
+  const lines = useMemo(
+    () =>
+      (series.data?.lines ?? []).map(({ name, calls }, index) => ({
         name: name || '(none)',
         values: calls,
         color: name === '…' ? 8 : index,
         kind: 'bars' as const,
-      }));
-    return [
-      { name: 'calls', values: found[0]?.calls ?? [], color: 0, kind: 'bars' as const },
-      { name: 'failed', values: found[0]?.failed ?? [], color: 4, kind: 'bars' as const },
-    ];
-  }, [series.data, by]);
+      })),
+    [series.data],
+  );
   const { set } = address;
   const choose = useCallback(
     (from: number, to: number) => set({ range: `${Math.floor(from)}..${Math.ceil(to)}` }),
@@ -126,28 +141,24 @@ export function OverTime({ address, range, by }: { address: Address; range: Call
     <>
       <Trouble error={series.error} />
       <Chart
-        label={by === undefined ? 'Calls over time, failed ones apart' : `Calls over time by ${by}`}
+        label={`Calls over time by ${by}`}
         times={series.data?.times ?? []}
         lines={lines}
         height={200}
         format={compact}
         whole
         onRange={choose}
-        stacked={by !== undefined}
+        stacked
       />
     </>
   );
 }
 
-export function CallPages({ range, order = 'newest' }: { range: CallsRange; order?: 'newest' | 'oldest' }) {
+export function CallPages({ range, address }: { range: CallsRange; address: Address }) {
   const pages = useInfiniteQuery({
-    queryKey: ['/calls', range, order],
+    queryKey: ['/calls', range],
     queryFn: ({ pageParam, signal }) =>
-      get<CallList>(
-        '/calls',
-        { ...range, order, limit: 200, ...(pageParam === '' ? {} : { cursor: pageParam }) },
-        signal,
-      ),
+      get<CallList>('/calls', { ...range, limit: 200, ...(pageParam === '' ? {} : { cursor: pageParam }) }, signal),
     initialPageParam: '',
     getNextPageParam: ({ next }) => next,
     placeholderData: keepPreviousData,
@@ -157,11 +168,11 @@ export function CallPages({ range, order = 'newest' }: { range: CallsRange; orde
   const more = useCallback(() => {
     if (hasNextPage && !isFetching) void fetchNextPage();
   }, [hasNextPage, isFetching, fetchNextPage]);
-  if (pages.data === undefined && pages.error === null) return <p className="note">Looking for the calls.</p>;
+  if (pages.data === undefined) return pages.error === null ? <Waiting /> : <Trouble error={pages.error} />;
   return (
     <>
       <Trouble error={pages.error} />
-      <Calls calls={calls} onEnd={more} />
+      <Calls calls={calls} onEnd={more} empty={<NoCalls address={address} />} />
     </>
   );
 }
@@ -172,148 +183,45 @@ export function TopGroups({ range, by, address }: { range: CallsRange; by: strin
   return (
     <>
       <Trouble error={found.error} />
-      <div className="scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>{by}</th>
-              <th className="n">calls</th>
-              <th className="n">failed</th>
-              <th className="n">p95</th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.data?.groups.map((row) => (
-              <tr key={row.value}>
-                <td>
+      {(found.error === null || found.data !== undefined) && (
+        <Table
+          label={`Calls by ${by}`}
+          rows={found.data?.groups}
+          keyOf={({ value }) => value}
+          columns={[
+            {
+              name: by,
+              cell: ({ value, calls }) => (
+                <>
                   <a
-                    href={linkTo('/explore', [`${by}=${row.value}`])}
+                    href={linkTo('/explore', [`${by}=${value}`])}
                     onClick={(event) => {
                       event.preventDefault();
-                      address.set({ filter: [...address.filters, `${by}=${row.value}`] });
+                      address.set({ filter: [...address.filters, `${by}=${value}`] });
                     }}
                   >
-                    <Said text={row.value} most={60} none="(none)" />
+                    <Said text={value} most={60} none="(none)" />
                   </a>
-                  <span className="bar" style={{ width: `${Math.max(0.5, (100 * row.calls) / most)}%` }} />
-                </td>
-                <td className="n">{compact(row.calls)}</td>
-                <td className={row.failed > 0 ? 'n bad-text' : 'n dim'}>{percent(row.failed, row.calls)}</td>
-                <td className="n dim">{took(row.p95)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+                  <Bar share={calls / most} />
+                </>
+              ),
+            },
+            { name: 'calls', number: true, cell: ({ calls }) => compact(calls) },
+            { name: 'failed', number: true, cell: (row) => <Failed {...row} /> },
+            { name: 'p95', number: true, cell: ({ p95 }) => <span className="dim">{took(p95)}</span> },
+          ]}
+        />
+      )}
       {(found.data?.distinct ?? 0) > 25 && <p className="dim">The first 25 of {compact(found.data!.distinct)}.</p>}
     </>
   );
 }
 
-/** Actors, or one of them. */
-export function Actors({ id }: { id?: string }) {
-  return id === undefined ? <ActorList /> : <OneActor id={id} />;
+/** How much of the most something is. */
+export function Bar({ share }: { share: number }) {
+  return <span className="bar" style={{ width: `${Math.max(0.5, 100 * share)}%` }} />;
 }
 
-function ActorList() {
-  const address = useAddress('24h');
-  const range = useRange(address);
-  const found = useAnswer<Groups>('/groups', { ...range, by: 'actor_id', limit: 500 });
-  return (
-    <>
-      <Head
-        title="Actors"
-        sub={found.data === undefined ? 'Who calls' : `${compact(found.data.distinct)} have called in this time`}
-      >
-        <Range address={address} />
-      </Head>
-      <Filters address={address} />
-      <Trouble error={found.error} />
-      <div className="scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>actor</th>
-              <th className="n">calls</th>
-              <th className="n">failed</th>
-              <th className="n">tools</th>
-              <th className="n">sessions</th>
-              <th className="n">p95</th>
-              <th>first</th>
-              <th>last</th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.data?.groups.map((row) => (
-              <tr key={row.value}>
-                <td>
-                  <Link href={linkTo(`/actors/${encodeURIComponent(row.value || ' ')}`, [], address.range)}>
-                    <Said text={row.value} none="nobody" />
-                  </Link>
-                </td>
-                <td className="n">{compact(row.calls)}</td>
-                <td className={row.failed > 0 ? 'n bad-text' : 'n dim'}>{percent(row.failed, row.calls)}</td>
-                <td className="n">{compact(row.tools)}</td>
-                <td className="n">{compact(row.sessions)}</td>
-                <td className="n dim">{took(row.p95)}</td>
-                <td className="dim">
-                  <Ago at={row.first_at} />
-                </td>
-                <td className="dim">
-                  <Ago at={row.last_at} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </>
-  );
-}
-
-function OneActor({ id }: { id: string }) {
-  const actor = id === ' ' ? '' : id;
-  const address = useAddress('24h');
-  const range = useRange(address, [`actor_id=${actor}`]);
-  const summary = useAnswer<Summary>('/summary', range);
-  return (
-    <>
-      <Head
-        title={<Said text={actor} none="nobody" />}
-        sub={
-          <>
-            What this actor did ·{' '}
-            <Link className="link" href={linkTo('/explore', [`actor_id=${actor}`], address.range)}>
-              explore
-            </Link>{' '}
-            ·{' '}
-            <Link className="link" href={linkTo('/sessions', [`actor_id=${actor}`], address.range)}>
-              sessions
-            </Link>
-          </>
-        }
-      >
-        <Range address={address} />
-      </Head>
-      <Numbers summary={summary.data} />
-      <div className="stack">
-        <Panel title="Calls over time">
-          <OverTime address={address} range={range} by="tool_name" />
-        </Panel>
-        <div className="columns">
-          <Panel title="Calls">
-            <CallPages range={range} />
-          </Panel>
-          <div className="stack">
-            <Panel title="Tools">
-              <TopGroups range={range} by="tool_name" address={address} />
-            </Panel>
-            <Panel title="Servers">
-              <TopGroups range={range} by="server_name" address={address} />
-            </Panel>
-          </div>
-        </div>
-      </div>
-    </>
-  );
+export function Failed({ failed, calls }: { failed: number; calls: number }) {
+  return <span className={failed > 0 ? 'bad-text' : 'dim'}>{percent(failed, calls)}</span>;
 }

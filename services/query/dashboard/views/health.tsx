@@ -1,6 +1,9 @@
+import { Link } from 'wouter';
 import type { Health as HealthAnswer } from '../../api/contract.js';
+import { linkTo } from '../address.js';
 import { useAnswer } from '../ask.js';
-import { Figure, Head, Panel, Trouble } from '../parts.js';
+import { Facts, Figure, Head, Panel, Trouble } from '../parts.js';
+import { Table, Waiting } from '../table.js';
 import { Ago, bytes, compact, number, plain, Said, took } from '../text.js';
 
 interface Told extends HealthAnswer {
@@ -26,8 +29,7 @@ interface Told extends HealthAnswer {
 export function Health() {
   const found = useAnswer<Told>('/health', {}, 5_000);
   const told = found.data;
-  if (told === undefined)
-    return found.error === null ? <p className="note">Asking the daemon.</p> : <Trouble error={found.error} />;
+  if (told === undefined) return found.error === null ? <Waiting /> : <Trouble error={found.error} />;
   const lag = told.ingestor?.lag ?? 0;
   const lost = told.losses === null ? undefined : told.losses.lost_calls + told.losses.damaged_records;
   const missing = told.gaps.reduce((sum, gap) => sum + gap.missing, 0);
@@ -55,147 +57,118 @@ export function Health() {
       <div className="columns">
         <div className="stack">
           <Panel title="Gaps: calls that a producer counted and that never came, in the last day">
-            {told.gaps.length === 0 ? (
-              <p className="good-text">None.</p>
-            ) : (
-              <div className="scroll">
-                <table className="table">
-                  <thead>
-                    <tr>
-                      <th>producer</th>
-                      <th className="n">missing</th>
-                      <th className="n">seen</th>
-                      <th>last</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {told.gaps.map((gap) => (
-                      <tr key={gap.producer_id}>
-                        <td>
-                          <Said text={gap.producer_id} />
-                        </td>
-                        <td className="n bad-text">{number(gap.missing)}</td>
-                        <td className="n">{number(gap.seen)}</td>
-                        <td className="dim">
-                          <Ago at={gap.last_at} />
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
-            )}
+            <Table
+              label="Gaps"
+              rows={told.gaps}
+              keyOf={(gap) => gap.producer_id}
+              empty={<span className="good-text">None.</span>}
+              columns={[
+                {
+                  name: 'producer',
+                  cell: (gap) => (
+                    <Link href={linkTo('/explore', [`producer_id=${gap.producer_id}`], '24h')}>
+                      <Said text={gap.producer_id} />
+                    </Link>
+                  ),
+                },
+                {
+                  name: 'missing',
+                  number: true,
+                  cell: (gap) => <span className="bad-text">{number(gap.missing)}</span>,
+                },
+                { name: 'seen', number: true, cell: (gap) => number(gap.seen) },
+                { name: 'last', cell: (gap) => <Ago at={gap.last_at} /> },
+              ]}
+            />
           </Panel>
           <Panel title="Dead letters, in the last 30 days">
-            {told.dead.length === 0 ? (
-              <p className="good-text">None.</p>
-            ) : (
-              <div className="scroll">
-                <table className="table">
-                  <thead>
-                    <tr>
-                      <th>reason</th>
-                      <th className="n">records</th>
-                      <th>the last one</th>
-                      <th>when</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {told.dead.map((each) => (
-                      <tr key={each.reason}>
-                        <td>{plain(each.reason, 60)}</td>
-                        <td className="n bad-text">{number(each.records)}</td>
-                        <td className="dim">
-                          <Said text={each.message} most={200} />
-                        </td>
-                        <td className="dim">
-                          <Ago at={each.last_at} />
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </div>
-            )}
+            <Table
+              label="Dead letters"
+              rows={told.dead}
+              keyOf={(each) => each.reason}
+              empty={<span className="good-text">None.</span>}
+              columns={[
+                {
+                  name: 'reason',
+                  cell: (each) => (
+                    <Link href={`/sql?q=${encodeURIComponent(deadSql(each.reason))}`}>{plain(each.reason, 60)}</Link>
+                  ),
+                },
+                {
+                  name: 'records',
+                  number: true,
+                  cell: (each) => <span className="bad-text">{number(each.records)}</span>,
+                },
+                { name: 'the last one', wide: true, cell: (each) => <Said text={each.message} most={200} /> },
+                { name: 'when', cell: (each) => <Ago at={each.last_at} /> },
+              ]}
+            />
           </Panel>
           <Panel title="Tables">
-            <div className="scroll">
-              <table className="table">
-                <thead>
-                  <tr>
-                    <th>table</th>
-                    <th className="n">rows</th>
-                    <th className="n">on disk</th>
-                    <th className="n">a row</th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {told.tables
-                    .filter(({ rows }) => Number(rows) > 0)
-                    .map(({ table, rows, bytes: size }) => (
-                      <tr key={table}>
-                        <td className="mono">{table}</td>
-                        <td className="n">{number(Number(rows))}</td>
-                        <td className="n">{bytes(Number(size))}</td>
-                        <td className="n dim">{bytes(Number(size) / Math.max(1, Number(rows)))}</td>
-                      </tr>
-                    ))}
-                </tbody>
-              </table>
-            </div>
+            <Table
+              label="Tables"
+              rows={told.tables.filter(({ rows }) => Number(rows) > 0)}
+              keyOf={({ table }) => table}
+              columns={[
+                { name: 'table', cell: ({ table }) => <code>{table}</code> },
+                { name: 'rows', number: true, cell: ({ rows }) => number(Number(rows)) },
+                { name: 'on disk', number: true, cell: (row) => bytes(Number(row.bytes)) },
+                {
+                  name: 'a row',
+                  number: true,
+                  wide: true,
+                  cell: (row) => bytes(Number(row.bytes) / Math.max(1, Number(row.rows))),
+                },
+              ]}
+            />
           </Panel>
         </div>
         <div className="stack">
           <Panel title="Roles">
-            <dl className="facts">
-              <dt>gateway</dt>
-              <dd>
-                {told.gateway === undefined
-                  ? 'elsewhere'
-                  : `${number(told.gateway.rejected_lines)} lines refused, ${number(told.gateway.refused_requests)} requests refused`}
-              </dd>
-              <dt>ingestor</dt>
-              <dd>{number(lag)} behind</dd>
-              <dt>detector</dt>
-              <dd>
-                {told.detector === undefined
-                  ? 'elsewhere'
-                  : `${number(told.detector.lag ?? 0)} behind, ${number(told.detector.late ?? 0)} came late, ${number(told.detector.evicted_groups ?? 0)} groups evicted`}
-              </dd>
-              <dt>watching live</dt>
-              <dd>{told.tail_clients}</dd>
-              <dt>memory</dt>
-              <dd>{bytes(told.memory_bytes)}</dd>
-            </dl>
+            <Facts
+              facts={[
+                [
+                  'gateway',
+                  told.gateway === undefined
+                    ? 'elsewhere'
+                    : `${number(told.gateway.rejected_lines)} lines refused, ${number(told.gateway.refused_requests)} requests refused`,
+                ],
+                ['ingestor', told.ingestor === undefined ? 'elsewhere' : `${number(lag)} behind`],
+                [
+                  'detector',
+                  told.detector === undefined
+                    ? 'elsewhere'
+                    : `${number(told.detector.lag ?? 0)} behind, ${number(told.detector.late ?? 0)} came late, ${number(told.detector.evicted_groups ?? 0)} groups evicted`,
+                ],
+                ['watching live', told.tail_clients],
+                ['memory', bytes(told.memory_bytes)],
+              ]}
+            />
           </Panel>
           <Panel title="Disk">
-            <dl className="facts">
-              <dt>store</dt>
-              <dd>{bytes(told.disk.store_bytes)}</dd>
-              <dt>stream</dt>
-              <dd>{bytes(told.disk.stream_bytes)}</dd>
-              <dt>spools</dt>
-              <dd>
-                {bytes(told.disk.spool_bytes)} in {told.disk.spools.length}
-              </dd>
-              <dt>free</dt>
-              <dd>{bytes(told.disk.free_bytes)}</dd>
-            </dl>
+            <Facts
+              facts={[
+                ['store', bytes(told.disk.store_bytes)],
+                ['stream', bytes(told.disk.stream_bytes)],
+                ['spools', `${bytes(told.disk.spool_bytes)} in ${told.disk.spools.length}`],
+                ['free', bytes(told.disk.free_bytes)],
+              ]}
+            />
           </Panel>
           <Panel title="Stream">
-            <dl className="facts">
-              {told.stream.map(({ topic, partition, earliest_offset, end_offset }) => (
-                <div key={`${topic} ${partition}`} style={{ display: 'contents' }}>
-                  <dt>
-                    {topic} {partition}
-                  </dt>
-                  <dd>{number(end_offset - earliest_offset)} records</dd>
-                </div>
-              ))}
-            </dl>
+            <Facts
+              facts={told.stream.map(({ topic, partition, earliest_offset, end_offset }) => [
+                `${topic} ${partition}`,
+                `${number(end_offset - earliest_offset)} records`,
+              ])}
+            />
           </Panel>
         </div>
       </div>
     </>
   );
+}
+
+function deadSql(reason: string): string {
+  return `SELECT recorded_at, message, source, payload\nFROM dead\nWHERE reason = '${reason.replaceAll(/[^\w-]/g, '')}'\nORDER BY recorded_at DESC\nLIMIT 100`;
 }

@@ -3,11 +3,14 @@ import { Link } from 'wouter';
 import type { AlertList, CallRow, Series, Summary, ThrottleRow } from '../../api/contract.js';
 import { linkTo, timesOf, useAddress } from '../address.js';
 import { streamPath, useAnswer } from '../ask.js';
+import { Calls } from '../calls.js';
 import { Chart } from '../chart.js';
 import { useTick } from '../clock.js';
-import { Calls, Figure, Filters, Head, Panel, Trouble } from '../parts.js';
-import { Ago, compact, groupText, isFine, percent, plain, took } from '../text.js';
-import { howText, whoText } from './throttles.js';
+import { Filters } from '../filters.js';
+import { Figure, Head, NoCalls, Panel, Trouble } from '../parts.js';
+import { compact, isFine, percent, took } from '../text.js';
+import { AlertLine } from './alerts.js';
+import { Throttles } from './throttles.js';
 
 const shownCalls = 500;
 
@@ -18,7 +21,7 @@ export function Now() {
   const range = { ...timesOf('15m', now), filter: address.filters };
   const summary = useAnswer<Summary>('/summary', range, 5_000);
   const series = useAnswer<Series>('/series', { ...range, points: 180, latency: true }, 5_000);
-  const alerts = useAnswer<AlertList>('/alerts', { limit: 8 }, 5_000);
+  const alerts = useAnswer<AlertList>('/alerts', { limit: 6 }, 5_000);
   const throttles = useAnswer<{ throttles: ThrottleRow[] }>('/throttles', {}, 5_000);
   const live = useLive(address.filters);
   const found = summary.data;
@@ -62,6 +65,7 @@ export function Now() {
         />
         <Figure name="median" value={took(found?.p50)} />
         <Figure name="95th percentile" value={took(found?.p95)} />
+        <Figure name="99th percentile" value={took(found?.p99)} />
         <Figure name="actors" value={found === undefined ? '…' : compact(found.actors)} />
         <Figure
           name="alerts open"
@@ -82,7 +86,17 @@ export function Now() {
             />
           </Panel>
           <Panel title="Live" aside={<LiveState live={live} />}>
-            <Calls calls={live.calls} label="Calls as they are recorded" />
+            <Calls
+              calls={live.calls}
+              label="Calls as they are recorded"
+              empty={
+                found?.calls === 0 ? (
+                  <NoCalls address={address} />
+                ) : (
+                  'The next call stands here as soon as it is recorded.'
+                )
+              }
+            />
           </Panel>
         </div>
         <div className="stack">
@@ -98,6 +112,10 @@ export function Now() {
           <Panel title="How calls end">
             <Outcomes outcomes={found?.outcomes ?? {}} />
           </Panel>
+          <Panel title="Held back">
+            <Trouble error={throttles.error} />
+            <Throttles throttles={throttles.data?.throttles} />
+          </Panel>
           <Panel
             title="Open alerts"
             aside={
@@ -106,34 +124,13 @@ export function Now() {
               </Link>
             }
           >
+            <Trouble error={alerts.error} />
             {alerts.data?.alerts.length === 0 && <p className="dim">Nothing fires.</p>}
-            {alerts.data?.alerts.map((alert) => (
-              <Link key={alert.alert_id} href={`/alerts/${alert.alert_id}`} className="alert-row">
-                <span className={`level ${alert.level}`}>{alert.level}</span>
-                <span>
-                  <bdi className="title">{plain(alert.title || alert.rule_id, 90)}</bdi>
-                  <br />
-                  <bdi className="dim">{groupText(alert.group)}</bdi>
-                </span>
-                <span className="dim">
-                  <Ago at={alert.at} />
-                </span>
-              </Link>
-            ))}
-          </Panel>
-          <Panel title="Held back">
-            {throttles.data?.throttles.length === 0 && <p className="dim">Nobody is held back.</p>}
-            {throttles.data?.throttles.map((row) => (
-              <div className="alert-row" key={row.signal_id}>
-                <span className="warn-text">{howText(row)}</span>
-                <span>
-                  <bdi>{whoText(row)}</bdi>
-                  <br />
-                  <span className="dim">{plain(row.reason, 120)}</span>
-                </span>
-                <span className="dim">{took(Math.max(0, Date.parse(row.expires_at) - now))} left</span>
-              </div>
-            ))}
+            <div data-rows>
+              {alerts.data?.alerts.map((alert) => (
+                <AlertLine key={alert.alert_id} alert={alert} />
+              ))}
+            </div>
           </Panel>
         </div>
       </div>
@@ -225,8 +222,8 @@ function LiveState({ live: { state, rate, pause } }: { live: Live }) {
           · {compact(rate.shown)} of {compact(rate.matched)} a second shown
         </span>
       )}
-      <button type="button" className="button quiet" onClick={() => pause(state !== 'paused')}>
-        {state === 'paused' ? 'go on' : 'pause'}
+      <button type="button" className="button quiet" data-key="p" onClick={() => pause(state !== 'paused')}>
+        {state === 'paused' ? 'go on' : 'pause'} <kbd>p</kbd>
       </button>
     </span>
   );

@@ -1,10 +1,14 @@
 import { useMemo, useState } from 'react';
 import { Link } from 'wouter';
 import type { Backtest, FullRule, RuleList } from '../../api/contract.js';
+import { useAddress } from '../address.js';
 import { get, useAnswer } from '../ask.js';
 import { Chart } from '../chart.js';
 import { Figure, Head, Panel, Trouble } from '../parts.js';
+import { Table, Waiting } from '../table.js';
 import { Ago, compact, groupText, number, plain, Said } from '../text.js';
+
+const levels = ['informational', 'low', 'medium', 'high', 'critical'];
 
 /** Rules, or one of them. */
 export function Rules({ id }: { id?: string }) {
@@ -12,6 +16,7 @@ export function Rules({ id }: { id?: string }) {
 }
 
 function Rulebook() {
+  const address = useAddress();
   const found = useAnswer<RuleList>('/rules', {}, 15_000);
   return (
     <>
@@ -25,77 +30,91 @@ function Rulebook() {
           {plain(each, 600)}
         </div>
       ))}
-      <div className="scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>rule</th>
-              <th>level</th>
-              <th>watches</th>
-              <th className="n">firing</th>
-              <th className="n">30 days</th>
-              <th>last fired</th>
-              <th>tests</th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.data?.rules.map((rule) => (
-              <tr key={rule.id}>
-                <td>
-                  <Link href={`/rules/${encodeURIComponent(rule.id)}`}>
-                    <strong>
-                      <Said text={rule.title || rule.id} />
-                    </strong>
-                    <br />
-                    <span className="dim mono">{plain(rule.id, 80)}</span>
-                  </Link>
-                </td>
-                <td>
-                  <span className={`level ${rule.level}`}>{rule.level}</span>
-                </td>
-                <td className="dim">
-                  {plain(rule.watches, 120)}
-                  {!rule.enabled && ', disabled'}
-                  {rule.dry_run && ', dry run'}
-                </td>
-                <td className={rule.firing > 0 ? 'n bad-text' : 'n dim'}>{rule.firing}</td>
-                <td className="n">
-                  {rule.alerts_30d === 0 ? (
-                    <span className="dim">0</span>
-                  ) : (
-                    <Link className="link" href={`/alerts?standing=all&rule=${encodeURIComponent(rule.id)}`}>
-                      {compact(rule.alerts_30d)}
-                    </Link>
-                  )}
-                </td>
-                <td className="dim">
-                  <Ago at={rule.last_fired_at} />
-                </td>
-                <td>
-                  {rule.tests === 0 ? (
-                    <span className="dim">none</span>
-                  ) : rule.failing_tests > 0 ? (
-                    <span className="bad-text">
-                      {rule.failing_tests} of {rule.tests} fail
-                    </span>
-                  ) : (
-                    <span className="good-text">{rule.tests} pass</span>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      {(found.error === null || found.data !== undefined) && (
+        <Table
+          label="Rules"
+          rows={found.data?.rules}
+          keyOf={({ id }) => id}
+          address={address}
+          empty="No rule is in force: rules.pack turns the shipped ones on, and your own lie in the directory rules."
+          columns={[
+            {
+              name: 'rule',
+              by: ({ title, id }) => title || id,
+              cell: ({ id, title }) => (
+                <Link href={`/rules/${encodeURIComponent(id)}`}>
+                  <strong>
+                    <Said text={title || id} />
+                  </strong>
+                  <br />
+                  <span className="dim mono">{plain(id, 80)}</span>
+                </Link>
+              ),
+            },
+            {
+              name: 'level',
+              by: ({ level }) => levels.indexOf(level),
+              cell: ({ level }) => <span className={`level ${level}`}>{level}</span>,
+            },
+            {
+              name: 'watches',
+              wide: true,
+              cell: ({ watches, enabled, dry_run }) =>
+                `${plain(watches, 120)}${enabled ? '' : ', disabled'}${dry_run ? ', dry run' : ''}`,
+            },
+            {
+              name: 'firing',
+              number: true,
+              by: ({ firing }) => firing,
+              cell: ({ firing, id }) => <Found id={id} alerts={firing} standing="open" />,
+            },
+            {
+              name: '30 days',
+              number: true,
+              by: ({ alerts_30d }) => alerts_30d,
+              cell: ({ alerts_30d, id }) => <Found id={id} alerts={alerts_30d} standing="all" />,
+            },
+            {
+              name: 'last fired',
+              wide: true,
+              by: ({ last_fired_at }) => last_fired_at,
+              cell: ({ last_fired_at }) => <Ago at={last_fired_at} />,
+            },
+            {
+              name: 'tests',
+              by: ({ failing_tests, tests }) => failing_tests * 1_000 + tests,
+              cell: ({ tests, failing_tests }) =>
+                tests === 0 ? (
+                  <span className="dim">none</span>
+                ) : failing_tests > 0 ? (
+                  <span className="bad-text">
+                    {failing_tests} of {tests} fail
+                  </span>
+                ) : (
+                  <span className="good-text">{tests} pass</span>
+                ),
+            },
+          ]}
+        />
+      )}
     </>
+  );
+}
+
+/** A count that leads to the alerts it counts. */
+function Found({ id, alerts, standing }: { id: string; alerts: number; standing: string }) {
+  if (alerts === 0) return <span className="dim">0</span>;
+  return (
+    <Link className="link" href={`/alerts?standing=${standing}&rule=${encodeURIComponent(id)}`}>
+      {compact(alerts)}
+    </Link>
   );
 }
 
 function OneRule({ id }: { id: string }) {
   const found = useAnswer<FullRule>(`/rules/${encodeURIComponent(id)}`);
   const rule = found.data;
-  if (rule === undefined)
-    return found.error === null ? <p className="note">Loading the rule.</p> : <Trouble error={found.error} />;
+  if (rule === undefined) return found.error === null ? <Waiting /> : <Trouble error={found.error} />;
   return (
     <>
       <Head

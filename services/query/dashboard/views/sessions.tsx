@@ -2,7 +2,8 @@ import { Link } from 'wouter';
 import type { CallList, SessionRow } from '../../api/contract.js';
 import { linkTo, useAddress } from '../address.js';
 import { useAnswer } from '../ask.js';
-import { Filters, Head, Panel, Range, Trouble } from '../parts.js';
+import { Head, List, Panel, Trouble } from '../parts.js';
+import { Range } from '../range.js';
 import { Ago, compact, isFine, number, Said, Time, took } from '../text.js';
 import { useRange } from './explore.js';
 
@@ -13,69 +14,70 @@ export function Sessions({ id }: { id?: string }) {
 
 function SessionList() {
   const address = useAddress('24h');
-  const found = useAnswer<{ sessions: SessionRow[] }>('/sessions', { ...useRange(address), limit: 200 });
+  const found = useAnswer<{ sessions: SessionRow[] }>('/sessions', { ...useRange(address), limit: listed });
+  const sessions = found.data?.sessions;
   return (
-    <>
-      <Head title="Sessions" sub="Each connection of a client, and what came of it">
-        <Range address={address} />
-      </Head>
-      <Filters address={address} />
-      <Trouble error={found.error} />
-      <div className="scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>session</th>
-              <th>actor</th>
-              <th>client</th>
-              <th>servers</th>
-              <th className="n">calls</th>
-              <th className="n">failed</th>
-              <th className="n">tools</th>
-              <th className="n">lasted</th>
-              <th>last</th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.data?.sessions.map((row) => (
-              <tr key={row.session_id}>
-                <td>
-                  <Link
-                    className="mono"
-                    href={linkTo(`/sessions/${encodeURIComponent(row.session_id)}`, [], address.range)}
-                  >
-                    <Said text={row.session_id} most={13} />
-                  </Link>
-                </td>
-                <td>
-                  <Said text={row.actor_id} most={60} none="nobody" />
-                </td>
-                <td className="dim">
-                  <Said text={row.client_name} most={40} />
-                </td>
-                <td className="dim">
-                  {row.servers.map((name) => (
-                    <span key={name}>
-                      <Said text={name} most={40} />{' '}
-                    </span>
-                  ))}
-                </td>
-                <td className="n">{compact(row.calls)}</td>
-                <td className={row.failed > 0 ? 'n bad-text' : 'n dim'}>{compact(row.failed)}</td>
-                <td className="n">{compact(row.tools)}</td>
-                <td className="n dim">{took(Date.parse(row.last_at) - Date.parse(row.first_at))}</td>
-                <td className="dim">
-                  <Ago at={row.last_at} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </>
+    <List
+      title="Sessions"
+      sub={
+        sessions?.length === listed
+          ? `The last ${listed}: filters and a shorter range show others`
+          : 'Each connection of a client, and what came of it'
+      }
+      address={address}
+      error={found.error}
+      rows={sessions}
+      keyOf={(row) => row.session_id}
+      columns={[
+        {
+          name: 'session',
+          cell: (row) => (
+            <Link className="mono" href={linkTo(`/sessions/${encodeURIComponent(row.session_id)}`, [], address.range)}>
+              <Said text={row.session_id} most={13} />
+            </Link>
+          ),
+        },
+        {
+          name: 'actor',
+          by: (row) => row.actor_id,
+          cell: (row) => <Said text={row.actor_id} most={60} none="nobody" />,
+        },
+        {
+          name: 'client',
+          wide: true,
+          by: (row) => row.client_name,
+          cell: (row) => <Said text={row.client_name} most={40} />,
+        },
+        {
+          name: 'servers',
+          wide: true,
+          cell: (row) =>
+            row.servers.map((name) => (
+              <span key={name}>
+                <Said text={name} most={40} />{' '}
+              </span>
+            )),
+        },
+        { name: 'calls', number: true, by: (row) => row.calls, cell: (row) => compact(row.calls) },
+        {
+          name: 'failed',
+          number: true,
+          by: (row) => row.failed,
+          cell: (row) => <span className={row.failed > 0 ? 'bad-text' : 'dim'}>{compact(row.failed)}</span>,
+        },
+        { name: 'tools', number: true, wide: true, by: (row) => row.tools, cell: (row) => compact(row.tools) },
+        { name: 'lasted', number: true, wide: true, by: lastedMs, cell: (row) => took(lastedMs(row)) },
+        { name: 'last', by: (row) => row.last_at, cell: (row) => <Ago at={row.last_at} /> },
+      ]}
+    />
   );
 }
 
+function lastedMs({ first_at, last_at }: SessionRow): number {
+  return Date.parse(last_at) - Date.parse(first_at);
+}
+
+const listed = 500;
 const mostSpans = 500;
 
 function OneSession({ id }: { id: string }) {

@@ -1,16 +1,12 @@
-import { autocompletion, closeBrackets, completionKeymap } from '@codemirror/autocomplete';
-import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
-import { StandardSQL, sql } from '@codemirror/lang-sql';
-import { HighlightStyle, syntaxHighlighting } from '@codemirror/language';
-import { EditorState } from '@codemirror/state';
-import { EditorView, keymap, lineNumbers } from '@codemirror/view';
-import { tags } from '@lezer/highlight';
-import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import type { EditorView } from '@codemirror/view';
+import { useCallback, useMemo, useRef, useState } from 'react';
 import type { SqlAnswer, SqlSchema } from '../../api/contract.js';
-import { useAddress } from '../address.js';
+import { type Address, useAddress } from '../address.js';
 import { post, send, useAnswer } from '../ask.js';
 import { Chart } from '../chart.js';
+import { Editor } from '../editor.js';
 import { Head, Panel, Trouble } from '../parts.js';
+import { type Column, Table } from '../table.js';
 import { compact, number, plain } from '../text.js';
 
 const questions: readonly (readonly [string, string])[] = [
@@ -31,6 +27,8 @@ const questions: readonly (readonly [string, string])[] = [
     'SELECT occurred_at, actor_id, tool_name, redactions\nFROM calls\nWHERE notEmpty(redactions)\nORDER BY occurred_at DESC\nLIMIT 100',
   ],
 ];
+/** Points that a chart still draws, and rows that the table holds. */
+const mostRows = 100_000;
 const shelf = 'saved queries';
 
 function saved(): Record<string, string> {
@@ -40,25 +38,6 @@ function saved(): Record<string, string> {
     return {};
   }
 }
-
-const colors = HighlightStyle.define([
-  { tag: tags.keyword, color: 'var(--accent)', fontWeight: '600' },
-  { tag: [tags.string, tags.special(tags.string)], color: 'var(--good)' },
-  { tag: [tags.number, tags.bool, tags.null], color: 'var(--violet)' },
-  { tag: tags.comment, color: 'var(--soft)', fontStyle: 'italic' },
-  { tag: [tags.typeName, tags.function(tags.variableName)], color: 'var(--blue)' },
-]);
-const look = EditorView.theme({
-  '&': { backgroundColor: 'transparent', color: 'var(--ink)' },
-  '.cm-content': { fontFamily: 'var(--mono)', caretColor: 'var(--accent)', padding: '10px 0' },
-  '.cm-gutters': { backgroundColor: 'transparent', color: 'var(--soft)', border: 'none' },
-  '.cm-cursor': { borderLeftColor: 'var(--accent)' },
-  '&.cm-focused .cm-selectionBackground, .cm-selectionBackground, ::selection': {
-    backgroundColor: 'var(--accent-wash) !important',
-  },
-  '.cm-tooltip': { backgroundColor: 'var(--card)', border: '1px solid var(--line)', borderRadius: '8px' },
-  '.cm-tooltip-autocomplete ul li[aria-selected]': { backgroundColor: 'var(--accent)', color: 'var(--paper)' },
-});
 
 /** SQL over everything that is on record. */
 export function Sql() {
@@ -77,7 +56,7 @@ export function Sql() {
     setRunning(stop);
     setError(null);
     set({ q: text.current }, true);
-    post<SqlAnswer>('/sql', { sql: text.current, limit: 1000 }, stop.signal)
+    post<SqlAnswer>('/sql', { sql: text.current, limit: mostRows }, stop.signal)
       .then(setAnswer, (told) => (stop.signal.aborted ? undefined : setError(told)))
       .finally(() => setRunning(undefined));
   }, [set]);
@@ -140,7 +119,7 @@ export function Sql() {
             </form>
           </div>
           <Trouble error={error} />
-          {answer !== undefined && <Answer answer={answer} />}
+          {answer !== undefined && <Answer answer={answer} address={address} />}
         </div>
         <div className="stack">
           {Object.keys(shelved).length > 0 && (
@@ -189,75 +168,10 @@ export function Sql() {
   );
 }
 
-function Editor({
-  text,
-  run,
-  schema,
-  editor,
-}: {
-  text: React.RefObject<string>;
-  run: () => void;
-  schema: SqlSchema | undefined;
-  editor: React.RefObject<EditorView | null>;
-}) {
-  const holder = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (holder.current === null) return;
-    const nonce = document.querySelector<HTMLMetaElement>('meta[property="csp-nonce"]')?.content ?? '';
-    const tables = Object.fromEntries((schema?.tables ?? []).map(({ name, columns }) => [name, [...columns]]));
-    const functions = (schema?.functions ?? []).map((label) => ({ label, type: 'function', apply: `${label}(` }));
-    const language = sql({ dialect: StandardSQL, schema: tables, upperCaseKeywords: true });
-    const view = new EditorView({
-      parent: holder.current,
-      state: EditorState.create({
-        doc: text.current,
-        extensions: [
-          EditorView.cspNonce.of(nonce),
-          keymap.of([
-            {
-              key: 'Mod-Enter',
-              run: () => {
-                run();
-                return true;
-              },
-            },
-            ...completionKeymap,
-            ...historyKeymap,
-            ...defaultKeymap,
-          ]),
-          history(),
-          lineNumbers(),
-          closeBrackets(),
-          language,
-          language.language.data.of({ autocomplete: functionsOf(functions) }),
-          autocompletion(),
-          syntaxHighlighting(colors),
-          look,
-          EditorView.lineWrapping,
-          EditorView.contentAttributes.of({ 'aria-label': 'SQL', 'data-search': '' }),
-          EditorView.updateListener.of((update) => {
-            if (update.docChanged) text.current = update.state.doc.toString();
-          }),
-        ],
-      }),
-    });
-    editor.current = view;
-    return () => view.destroy();
-  }, [schema, run, text, editor]);
-  return <div className="editor" ref={holder} />;
-}
-
-function functionsOf(options: readonly { label: string; type: string; apply: string }[]) {
-  return (context: { matchBefore(pattern: RegExp): { from: number; to: number } | null; explicit: boolean }) => {
-    const word = context.matchBefore(/\w+/);
-    return word === null || (word.to - word.from < 2 && !context.explicit) ? null : { from: word.from, options };
-  };
-}
-
 const numeric = /^(Nullable\()?(U?Int|Float|Decimal)/;
 const temporal = /^(Nullable\()?Date/;
 
-function Answer({ answer }: { answer: SqlAnswer }) {
+function Answer({ answer, address }: { answer: SqlAnswer; address: Address }) {
   const { columns, rows, more, elapsed_ms } = answer;
   const chart = useMemo(() => {
     const time = columns.findIndex(({ type }) => temporal.test(type));
@@ -282,35 +196,33 @@ function Answer({ answer }: { answer: SqlAnswer }) {
       {chart !== undefined && (
         <Chart label="The answer over time" times={chart.times} lines={chart.lines} height={200} format={compact} />
       )}
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reached by the keyboard. */}
-      <section className="scroll" aria-label="Rows" tabIndex={0} style={{ maxHeight: '60vh', overflow: 'auto' }}>
-        <table className="table mono">
-          <thead>
-            <tr>
-              {columns.map(({ name, type }, index) => (
-                // biome-ignore lint/suspicious/noArrayIndexKey: two columns may have one name.
-                <th key={`${index} ${name}`} title={plain(type)} className={numeric.test(type) ? 'n' : ''}>
-                  {plain(name, 60)}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row, at) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: rows of an answer have no name.
-              <tr key={at}>
-                {row.map((value, index) => (
-                  <td key={columns[index]?.name} className={numeric.test(columns[index]?.type ?? '') ? 'n' : ''}>
-                    <bdi>
-                      {value === null ? '∅' : plain(typeof value === 'string' ? value : JSON.stringify(value), 300)}
-                    </bdi>
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </section>
+      <Table
+        label="Rows"
+        mono
+        rows={rows}
+        keyOf={(_, index) => String(index)}
+        empty="No row answers."
+        address={address}
+        columns={columns.map(
+          ({ name, type }, index): Column<readonly unknown[]> => ({
+            name: plain(name, 60),
+            note: plain(type),
+            number: numeric.test(type),
+            by: (row) => sortable(row[index], type),
+            cell: (row) => <bdi>{textOf(row[index])}</bdi>,
+          }),
+        )}
+      />
     </Panel>
   );
+}
+
+function textOf(value: unknown): string {
+  if (value === null) return '∅';
+  return plain(typeof value === 'string' ? value : JSON.stringify(value), 300);
+}
+
+function sortable(value: unknown, type: string): string | number | null {
+  if (value === null || typeof value === 'number') return value;
+  return numeric.test(type) ? Number(value) : textOf(value);
 }

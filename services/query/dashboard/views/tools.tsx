@@ -4,9 +4,10 @@ import { Link } from 'wouter';
 import type { Summary, ToolDefinitions, ToolRow } from '../../api/contract.js';
 import { linkTo, useAddress } from '../address.js';
 import { useAnswer } from '../ask.js';
-import { Filters, Head, Panel, Range, Trouble } from '../parts.js';
-import { Ago, compact, percent, plain, Said, Time, took } from '../text.js';
-import { CallPages, Numbers, OverTime, TopGroups, useRange } from './explore.js';
+import { Head, List, Panel, Trouble } from '../parts.js';
+import { Range } from '../range.js';
+import { Ago, compact, plain, Said, Time, took } from '../text.js';
+import { Bar, CallPages, Failed, Numbers, OverTime, TopGroups, useRange } from './explore.js';
 
 /** Tools, or one of them. */
 export function Tools({ server, tool }: { server?: string; tool?: string }) {
@@ -15,72 +16,77 @@ export function Tools({ server, tool }: { server?: string; tool?: string }) {
 
 function ToolList() {
   const address = useAddress('7d');
-  const range = useRange(address);
-  const found = useAnswer<{ tools: ToolRow[] }>('/tools', range);
-  const most = found.data?.tools[0]?.calls ?? 1;
+  const found = useAnswer<{ tools: ToolRow[] }>('/tools', useRange(address));
+  const tools = found.data?.tools;
+  const most = tools?.[0]?.calls ?? 1;
+  const never = tools?.filter(({ calls }) => calls === 0).length ?? 0;
+  const changed = tools?.filter(({ definitions }) => definitions > 1).length ?? 0;
   return (
-    <>
-      <Head title="Tools" sub="What was called, what was offered and never used, and whose definition changed">
-        <Range address={address} />
-      </Head>
-      <Filters address={address} />
-      <Trouble error={found.error} />
-      <div className="scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>tool</th>
-              <th>server</th>
-              <th className="n">calls</th>
-              <th className="n">failed</th>
-              <th className="n">actors</th>
-              <th className="n">median</th>
-              <th className="n">p95</th>
-              <th>definition</th>
-              <th>last</th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.data?.tools.map((row) => (
-              <tr key={`${row.server_name}\n${row.tool_name}`}>
-                <td>
-                  <Link
-                    href={linkTo(
-                      `/tools/${encodeURIComponent(row.server_name || ' ')}/${encodeURIComponent(row.tool_name || ' ')}`,
-                      [],
-                      address.range,
-                    )}
-                  >
-                    <Said text={row.tool_name} none="(none)" />
-                  </Link>
-                  <span className="bar" style={{ width: `${(100 * row.calls) / Math.max(1, most)}%` }} />
-                </td>
-                <td className="dim">
-                  <Said text={row.server_name} most={60} />
-                </td>
-                <td className="n">{row.calls === 0 ? <span className="dim">never</span> : compact(row.calls)}</td>
-                <td className={row.failed > 0 ? 'n bad-text' : 'n dim'}>{percent(row.failed, row.calls)}</td>
-                <td className="n">{compact(row.actors)}</td>
-                <td className="n dim">{took(row.p50)}</td>
-                <td className="n dim">{took(row.p95)}</td>
-                <td>
-                  {row.definitions > 1 ? (
-                    <span className="warn-text">{row.definitions} versions</span>
-                  ) : (
-                    <span className="dim">
-                      {row.destructive === true ? 'destructive' : row.read_only === true ? 'read only' : '—'}
-                    </span>
-                  )}
-                </td>
-                <td className="dim">
-                  <Ago at={row.last_at} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </>
+    <List
+      title="Tools"
+      sub={
+        tools === undefined
+          ? 'What was called, and what was offered'
+          : `${compact(tools.length)} tools: ${compact(never)} offered and never called, ${compact(changed)} whose definition changed`
+      }
+      address={address}
+      error={found.error}
+      rows={tools}
+      keyOf={(row) => `${row.server_name}\n${row.tool_name}`}
+      columns={[
+        {
+          name: 'tool',
+          by: (row) => row.tool_name,
+          cell: (row) => (
+            <>
+              <Link
+                href={linkTo(
+                  `/tools/${encodeURIComponent(row.server_name || ' ')}/${encodeURIComponent(row.tool_name || ' ')}`,
+                  [],
+                  address.range,
+                )}
+              >
+                <Said text={row.tool_name} none="(none)" />
+              </Link>
+              <Bar share={row.calls / Math.max(1, most)} />
+            </>
+          ),
+        },
+        {
+          name: 'server',
+          wide: true,
+          by: (row) => row.server_name,
+          cell: (row) => <Said text={row.server_name} most={60} />,
+        },
+        {
+          name: 'calls',
+          number: true,
+          by: (row) => row.calls,
+          cell: (row) => (row.calls === 0 ? <span className="dim">never</span> : compact(row.calls)),
+        },
+        {
+          name: 'failed',
+          number: true,
+          by: (row) => row.failed / Math.max(1, row.calls),
+          cell: (row) => <Failed {...row} />,
+        },
+        { name: 'actors', number: true, wide: true, by: (row) => row.actors, cell: (row) => compact(row.actors) },
+        { name: 'median', number: true, wide: true, by: (row) => row.p50, cell: (row) => took(row.p50) },
+        { name: 'p95', number: true, wide: true, by: (row) => row.p95, cell: (row) => took(row.p95) },
+        {
+          name: 'definition',
+          wide: true,
+          by: (row) => row.definitions,
+          cell: (row) =>
+            row.definitions > 1 ? (
+              <span className="warn-text">{row.definitions} versions</span>
+            ) : (
+              (row.destructive === true && 'destructive') || (row.read_only === true && 'read only') || '—'
+            ),
+        },
+        { name: 'last', by: (row) => row.last_at, cell: (row) => <Ago at={row.last_at} /> },
+      ]}
+    />
   );
 }
 
@@ -128,7 +134,7 @@ function OneTool({ server, tool }: { server: string; tool: string }) {
         </Panel>
         <div className="columns">
           <Panel title="Calls">
-            <CallPages range={range} />
+            <CallPages range={range} address={address} />
           </Panel>
           <Panel title="By actor">
             <TopGroups range={range} by="actor_id" address={address} />
