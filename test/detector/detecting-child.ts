@@ -1,15 +1,20 @@
 /**
- * The child of kills.ts: detects on a stream that is there already, until it is killed, or until so many different alert
- * records are in the topic.
+ * The child of kills.ts and takeover.test.ts: detects on a stream that is there already, until it is killed, or until so
+ * many different alert records are in the topic.
  */
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import { startDetector } from '../../services/detector/detector.js';
+import { openKafkaStream } from '../../services/stream/kafka.js';
 import { openLocalStream } from '../../services/stream/local.js';
 
-const [directory, expected] = process.argv.slice(2) as [string, string];
-const stream = openLocalStream({ directory: join(directory, 'stream'), durability: 'kernel' });
+/** With the options of a stream on Kafka, as JSON, on that one. */
+const [directory, expected, kafka] = process.argv.slice(2) as [string, string, string?];
+const stream =
+  kafka === undefined
+    ? openLocalStream({ directory: join(directory, 'stream'), durability: 'kernel' })
+    : await openKafkaStream(JSON.parse(kafka));
 const detector = startDetector({
   stream,
   directory: join(directory, 'detector'),

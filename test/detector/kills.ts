@@ -120,8 +120,8 @@ async function detect(directory: string, expected: string, killAfterMs: number |
     // The moment of the kill is the randomness that this is about.
     if (line === 'ready' && killAfterMs !== undefined) timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
   });
-  // A process that never gets there must not hold up everything.
-  const limit = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  // A process that never gets there must not hold up everything. Taking all records may take long on a busy machine.
+  const limit = setTimeout(() => child.kill('SIGKILL'), killAfterMs === undefined ? 600_000 : 60_000);
   await ended;
   clearTimeout(timer);
   clearTimeout(limit);
