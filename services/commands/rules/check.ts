@@ -1,5 +1,5 @@
 import { AuditdError } from '../../../schemas/errors.js';
-import { load, problemLine, ruleJson, type SourceOptions, sourcesOf } from './sources.js';
+import { load, ownRules, problemLine, ruleJson, type SourceOptions, sourcesOf } from './sources.js';
 
 /** `rules check`. */
 export async function check(paths: readonly string[], options: SourceOptions & { json?: boolean }): Promise<void> {
@@ -16,6 +16,7 @@ export async function check(paths: readonly string[], options: SourceOptions & {
   const { shown } = await import('../terminal.js');
   for (const warning of warnings) process.stderr.write(`${shown(problemLine(warning))} (warning)\n`);
   if (problems.length > 0) throw new AuditdError('rules_invalid', problems.map(problemLine).join('\n'));
-  const count = set.rules.length;
+  // Paths that are given are asked about; what ships is there because they may tune it.
+  const count = (paths.length > 0 ? await ownRules(set) : set).rules.length;
   process.stdout.write(`${sources.named}: ${count} ${count === 1 ? 'rule' : 'rules'}, correct\n`);
 }
