@@ -113,7 +113,8 @@ export async function fuzzProxy(seed: number, messages: number): Promise<number>
       const number = next++;
       const exchange = exchangeOf(seed, number);
       const { status, body } = await send(proxy.url, agent, number, exchange);
-      if (status !== exchange.status || !body.equals(Buffer.concat(exchange.answer))) failures.push(`answer ${number}`);
+      if (status !== exchange.status || !body.equals(Buffer.concat(exchange.answer)))
+        failures.push(`answer ${number} (${status} instead of ${exchange.status}: ${body.subarray(0, 300)})`);
       passed += exchange.messages;
       expected += exchange.records;
     }

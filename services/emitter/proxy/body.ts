@@ -53,6 +53,38 @@ export function collect(message: IncomingMessage, waiting: WaitingBytes): Promis
   });
 }
 
+/** A body that is there already, whole; undefined where it is still to come. */
+export function takeWhole(message: IncomingMessage): Collected | undefined {
+  if (!message.complete) return undefined;
+  const body = (message.read() as Buffer | null) ?? Buffer.alloc(0);
+  return body.length > maxParsedBytes ? undefined : { kind: 'whole', chunks: [body], bytes: body.length };
+}
+
+/** Says that a body went beyond what may go on. */
+export class BodyTooLarge extends Error {}
+
+/** Whether a request tells of a body (RFC 9112 §6.3). */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+}
+
+/** `first` was read of a body; then the rest of it as it comes. Throws BodyTooLarge. */
+export async function* readRest(
+  message: IncomingMessage,
+  first: readonly Buffer[],
+  maxBytes: number,
+): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  const checked = (chunk: Buffer): Buffer => {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw new BodyTooLarge();
+    return chunk;
+  };
+  for (const chunk of first) yield checked(chunk);
+  // Without its end the client could not be told.
+  for await (const chunk of message.iterator({ destroyOnReturn: false })) yield checked(chunk as Buffer);
+}
+
 /** What a body says; `text` is undefined where it cannot be read, and then why. */
 export type Decoded = { readonly text: string } | { readonly unreadable: string };
 

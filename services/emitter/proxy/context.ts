@@ -1,4 +1,3 @@
-import type { ClientRequest } from 'node:http';
 import type { ActorSource } from '../actor.js';
 import type { Observer } from '../observer.js';
 import type { ConnectionOptions, Implementation } from '../parties.js';
@@ -6,16 +5,7 @@ import type { Authenticator } from './auth.js';
 import type { WaitingBytes } from './body.js';
 import type { OriginRules } from './origin.js';
 import type { Sessions } from './sessions.js';
-
-/** Where requests go. */
-export interface Upstream {
-  /** `http://host:port`, without a path. */
-  readonly origin: string;
-  /** As the Host header has it. */
-  readonly host: string;
-  /** Throws for a path or a header that HTTP has no place for. */
-  request(options: { method: string; path: string; headers: readonly string[] }): ClientRequest;
-}
+import type { Upstream } from './upstream.js';
 
 /** What all exchanges of one proxy have in common. */
 export interface ProxyContext {

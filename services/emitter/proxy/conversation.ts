@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { isObject, type JsonObject, type MessageContext, messageKind, textOf } from '../messages.js';
 import { ObservedConnection } from '../observe.js';
 import type { CallEnd } from '../recorder.js';
@@ -104,7 +104,7 @@ export class Conversation implements MessageContext {
    * Learns from the head of the answer: an initialize is answered with a session, a request of a session that was there
    * before us is taken, 404 and DELETE end one. What the server refuses makes no session, so nobody can make up many.
    */
-  follow({ headers, statusCode = 502 }: IncomingMessage): void {
+  follow(statusCode: number, headers: IncomingHttpHeaders): void {
     const { sessions } = this.#context;
     const isTaken = statusCode < 400;
     const { method } = this.#request;

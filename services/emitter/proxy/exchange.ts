@@ -1,15 +1,15 @@
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { CallEnd } from '../recorder.js';
 import type { Refusal } from '../refusal.js';
 import { answerJson, answerRefusal, refusedMessage, serverAwayCode } from './answers.js';
 import { type Denial, isCaller } from './auth.js';
-import { collect, decode, maxParsedBytes } from './body.js';
+import { BodyTooLarge, collect, decode, hasBody, maxParsedBytes, readRest, takeWhole } from './body.js';
 import type { ProxyContext } from './context.js';
 import { Conversation } from './conversation.js';
 import { requestHeaders } from './headers.js';
 import { originRefusal } from './origin.js';
-import { passAnswer } from './reply.js';
-import type { EventStream } from './stream.js';
+import { joined } from './outgoing.js';
+import { Reply } from './reply.js';
 
 /** One HTTP request: let in, its body read and on record, refused, held or forwarded; what answers it is passed on. */
 export class Exchange {
@@ -17,8 +17,7 @@ export class Exchange {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #conversation: Conversation;
-  #forwarded: ClientRequest | undefined;
-  #stream: EventStream | undefined;
+  #reply: Reply | undefined;
   #hasLeft = false;
 
   constructor(context: ProxyContext, request: IncomingMessage, response: ServerResponse) {
@@ -61,7 +60,9 @@ export class Exchange {
     const conversation = this.#conversation;
     if (waiting.isFull) return this.#turnAway(503, 'too_many_bodies', 'The proxy holds as many bodies as it may.');
     if (Number(conversation.header('content-length') ?? 0) > maxBodyBytes) return this.#tooLarge();
-    const collected = await collect(this.#request, waiting);
+    // The parser goes on meanwhile, and then a small body is there.
+    await undefined;
+    const collected = takeWhole(this.#request) ?? (await collect(this.#request, waiting));
     if (collected === undefined || this.#hasLeft) return;
     if (collected.kind === 'too_large') {
       const reason = `a body of more than ${maxParsedBytes} bytes`;
@@ -69,7 +70,7 @@ export class Exchange {
       conversation.connection.commit();
       return observer.failClosed ? this.#tooLarge() : this.#forward(undefined, collected.chunks);
     }
-    const body = collected.chunks.length === 1 ? collected.chunks[0]! : Buffer.concat(collected.chunks);
+    const body = joined(collected.chunks);
     const coding = conversation.header('content-encoding');
     const decoded = coding === undefined ? decode(body) : await decode(body, coding);
     if (this.#hasLeft) return;
@@ -107,52 +108,25 @@ export class Exchange {
     const { upstream, withoutHeaders, maxBodyBytes } = this.#context;
     const conversation = this.#conversation;
     const request = this.#request;
-    let forwarded: ClientRequest;
-    try {
-      const headers = requestHeaders(request, upstream.host, withoutHeaders, body?.length);
-      forwarded = upstream.request({ method: request.method!, path: conversation.path, headers });
-    } catch {
-      const errorMessage = 'a path or a header that cannot be forwarded';
-      conversation.giveUp({ outcome: 'protocol_error', errorType: 'invalid_request', errorMessage });
-      this.#turnAway(400, 'invalid_request', errorMessage);
-      return;
-    }
-    this.#forwarded = forwarded;
-    forwarded.on('response', (answer) => {
-      const reply = {
-        context: this.#context,
-        conversation,
-        request,
-        response: this.#response,
-        brokeOff: () => this.#away(new Error('it hung up in the middle of its answer')),
-      };
-      this.#stream = passAnswer(reply, answer);
-      if (this.#stream !== undefined && request.method === 'GET') this.#keepUntilClosing();
+    const headers = requestHeaders(request, upstream.host, withoutHeaders, body?.length);
+    const reply = new Reply({
+      context: this.#context,
+      conversation,
+      request,
+      response: this.#response,
+      failed: (error) => this.#failed(error),
     });
-    forwarded.on('error', (error) => this.#away(error));
-    if (body !== undefined) {
-      forwarded.end(body);
-      return;
-    }
-    let bytes = 0;
-    const pass = (chunk: Buffer): void => {
-      bytes += chunk.length;
-      if (bytes > maxBodyBytes) {
-        this.#tooLarge();
-        forwarded.destroy();
-      } else if (!forwarded.write(chunk)) request.pause();
-    };
-    forwarded.on('drain', () => request.resume());
-    for (const chunk of first) pass(chunk);
-    request.on('data', pass).on('end', () => forwarded.end());
-    request.resume();
+    this.#reply = reply;
+    const rest = hasBody(request) ? readRest(request, first, maxBodyBytes) : null;
+    upstream.send({ method: request.method!, path: conversation.path, headers, body: body ?? rest }, reply);
+    // A stream on which nobody waits for an answer does not hold up the end of the proxy.
+    if (request.method === 'GET') this.#keepUntilClosing(reply);
   }
 
-  /** A stream on which nobody waits for an answer does not hold up the end of the proxy. */
-  #keepUntilClosing(): void {
+  #keepUntilClosing(reply: Reply): void {
     const { streams } = this.#context;
     const end = (): void => {
-      this.#forwarded?.destroy();
+      if (reply.isStream) reply.abort();
     };
     streams.add(end);
     this.#response.once('close', () => streams.delete(end));
@@ -161,13 +135,24 @@ export class Exchange {
   /** The client hung up: nobody waits for the answer, and the server is told so. */
   #left(): void {
     this.#hasLeft = true;
-    this.#conversation.left(this.#stream !== undefined);
-    this.#forwarded?.destroy();
+    this.#conversation.left(this.#reply?.isStream === true);
+    this.#reply?.abort();
   }
 
-  #away(error: NodeJS.ErrnoException): void {
+  /** There is no answer: the request can't be sent, the server is away, or it hung up in the middle. */
+  #failed(error: NodeJS.ErrnoException): void {
     if (this.#hasLeft || this.#response.headersSent) return;
+    if (error instanceof BodyTooLarge) {
+      this.#tooLarge();
+      return;
+    }
     const { code, message } = error;
+    if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') {
+      const errorMessage = 'a path or a header that cannot be forwarded';
+      this.#conversation.giveUp({ outcome: 'protocol_error', errorType: 'invalid_request', errorMessage });
+      this.#turnAway(400, 'invalid_request', errorMessage);
+      return;
+    }
     const reason = code === undefined || message.includes(code) ? message : `${message} (${code})`;
     this.#conversation.giveUp({
       outcome: 'no_response',

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 
 /** RFC 9110 §7.6.1: these, and what Connection names, are for one hop. `expect` was answered by our own server. */
@@ -12,31 +12,38 @@ const hopByHop: ReadonlySet<string> = new Set([
   'expect',
 ]);
 
+/** Of a request these are told anew. Its trailers do not go on (RFC 9110 §6.5.1), so none are announced. */
+const replaced: ReadonlySet<string> = new Set(['host', 'via', 'x-forwarded-for', 'trailer']);
+
 /** Content codings that a copy of a response is read through. */
 const readableCodings: ReadonlySet<string> = new Set(['gzip', 'x-gzip', 'deflate', 'br', 'identity', '*']);
 
 /** How we are named in Via (RFC 9110 §7.6.3). */
 const viaName = 'mcp-auditd';
 
-/** What a request's raw headers hold, as the pairs that Node gives and takes. */
+/** Names and values in turn, as Node gives and takes them. */
 type RawHeaders = readonly string[];
 
-function namedByConnection(message: IncomingMessage): ReadonlySet<string> | undefined {
-  const value = message.headers.connection;
+/** Bytes of names and values as text that is written as the same bytes. */
+export function latin1(raw: unknown): string[] {
+  return Array.isArray(raw) ? (raw as Buffer[]).map((bytes) => bytes.toString('latin1')) : [];
+}
+
+function namedByConnection(value: string | undefined): ReadonlySet<string> | undefined {
   if (value === undefined || value === 'keep-alive' || value === 'close') return undefined;
   return new Set(value.split(',').map((name) => name.trim().toLowerCase()));
 }
 
 /** Headers of a response as they go on to the client: all that are not for one hop. */
-export function responseHeaders(response: IncomingMessage): string[] {
-  return endToEnd(response, () => undefined);
+export function responseHeaders(raw: RawHeaders, { connection }: IncomingHttpHeaders): string[] {
+  return endToEnd(raw, connection === undefined ? undefined : String(connection), () => undefined);
 }
 
 /**
  * Headers of a request as they go on to the server: all that are not for one hop, with the server's own Host, and what
  * a gateway adds (Via, X-Forwarded-*). Codings that could not be read on the way back are not asked for.
  * @param without lower-case names that stay behind: credentials that were meant for us.
- * @param length bytes of the body where all of it is there; undefined: framed as it came.
+ * @param length bytes of the body where all of it is there; undefined: as the request has it, or in chunks.
  */
 export function requestHeaders(
   request: IncomingMessage,
@@ -45,8 +52,8 @@ export function requestHeaders(
   length: number | undefined,
 ): string[] {
   const { headers } = request;
-  const kept = endToEnd(request, (name, value) => {
-    if (name === 'host' || name === 'via' || name === 'x-forwarded-for' || without.has(name)) return null;
+  const kept = endToEnd(request.rawHeaders, headers.connection, (name, value) => {
+    if (replaced.has(name) || without.has(name)) return null;
     if (name === 'content-length' && length !== undefined) return null;
     return name === 'accept-encoding' ? readable(value) : undefined;
   });
@@ -61,17 +68,16 @@ export function requestHeaders(
   if (headers.host !== undefined && headers['x-forwarded-host'] === undefined)
     kept.push('X-Forwarded-Host', headers.host);
   if (length !== undefined) kept.push('Content-Length', String(length));
-  else if (headers['transfer-encoding'] !== undefined) kept.push('Transfer-Encoding', 'chunked');
   return kept;
 }
 
 /** @param change what a header becomes: undefined as it is, null nothing. */
 function endToEnd(
-  message: IncomingMessage,
+  raw: RawHeaders,
+  connection: string | undefined,
   change: (name: string, value: string) => string | null | undefined,
 ): string[] {
-  const raw: RawHeaders = message.rawHeaders;
-  const named = namedByConnection(message);
+  const named = namedByConnection(connection);
   const kept: string[] = [];
   for (let at = 0; at < raw.length; at += 2) {
     const name = raw[at]!.toLowerCase();

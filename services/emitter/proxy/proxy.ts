@@ -1,8 +1,8 @@
 /**
  * A reverse proxy before one MCP server: records every request, throttles, changes nothing else.
  *
- * Node's own http forwards. A reverse proxy library passes bytes on without having looked at them; here each message is
- * read and on record before its bytes go on, may be refused or held, and its answer comes on this response, on another
+ * A reverse proxy library passes bytes on without having looked at them; here each message is read and on record before
+ * its bytes go on, may be refused or held, and its answer comes on this response, on another
  * stream of the session or on none. That is what we exist for.
  *
  * Invariants:
@@ -10,9 +10,8 @@
  * - A request is on record before the server sees it, an answer before the client does.
  * - A stream is passed on chunk by chunk; who reads slowly slows its writer down.
  */
-import { createServer, Agent as HttpAgent, request as httpRequest, type Server } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { type ActorSource, Actors } from '../actor.js';
 import { openEnforcement, type ThrottleOptions } from '../enforcement.js';
 import { Observer, type ObserverCounters } from '../observer.js';
@@ -20,10 +19,11 @@ import { PartyFields } from '../parties.js';
 import { Recorder, type RecorderOptions } from '../recorder.js';
 import { type Authenticator, type Caller, credentialHeaders } from './auth.js';
 import { WaitingBytes } from './body.js';
-import type { ProxyContext, Upstream } from './context.js';
+import type { ProxyContext } from './context.js';
 import { Exchange } from './exchange.js';
-import { hostnameOf, originRules } from './origin.js';
+import { originRules } from './origin.js';
 import { Sessions } from './sessions.js';
+import { openUpstream } from './upstream.js';
 
 export interface ProxyOptions {
   /** The server, as `http://host:port/mcp`. The path is the one that clients use here as well. */
@@ -65,10 +65,6 @@ const headersTimeoutMs = 20_000;
 /** A token of a large organisation takes 8 KiB. */
 const maxHeaderBytes = 32 * 1024;
 const keepAliveTimeoutMs = 65_000;
-/** Below the 5 s after which Node, uvicorn and Go servers of many frameworks close: a request should not race with that. */
-const upstreamIdleMs = 4_000;
-const maxIdleUpstream = 256;
-const connectTimeoutMs = 10_000;
 const sweepMs = 60_000;
 const idlePollMs = 20;
 
@@ -77,7 +73,7 @@ const idlePollMs = 20;
  * @throws TypeError for an upstream or address that is none; the system's error when the port is taken.
  */
 export async function openProxy(options: ProxyOptions): Promise<RunningProxy> {
-  const { url: target, upstream, destroy } = openUpstream(options.upstream);
+  const upstream = await openUpstream(options.upstream, maxHeaderBytes);
   const { host, port } = parseListen(options.listen ?? '127.0.0.1:0');
   const { authenticator, recorderOptions = {} } = options;
   const recorder = Recorder.open(recorderOptions);
@@ -120,7 +116,7 @@ export async function openProxy(options: ProxyOptions): Promise<RunningProxy> {
   );
   server.maxConnections = options.maxConnections ?? 1_024;
   const stopOpening = async (): Promise<void> => {
-    destroy();
+    await upstream.close();
     enforcement?.close();
     await recorder.close();
   };
@@ -132,11 +128,12 @@ export async function openProxy(options: ProxyOptions): Promise<RunningProxy> {
   }
   const sweep = setInterval(() => sessions.endIdle(Date.now()), sweepMs);
   sweep.unref();
+  const { pathname } = upstream.url;
   const bound = server.address() as AddressInfo;
   const name = bound.family === 'IPv6' ? `[${bound.address}]` : bound.address;
   let closing: Promise<void> | undefined;
   return {
-    url: `http://${name}:${bound.port}${target.pathname === '/' ? '' : target.pathname}`,
+    url: `http://${name}:${bound.port}${pathname === '/' ? '' : pathname}`,
     get counters() {
       return { ...recorder.counters, ...observer.counters };
     },
@@ -150,47 +147,6 @@ export async function openProxy(options: ProxyOptions): Promise<RunningProxy> {
       return closing;
     },
   };
-}
-
-function openUpstream(text: string): { url: URL; upstream: Upstream; destroy: () => void } {
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    throw new TypeError(`upstream: ${JSON.stringify(text)} is no URL; expected one as http://127.0.0.1:3001/mcp`);
-  }
-  if (!['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.search !== '' || url.hash !== '')
-    throw new TypeError(`upstream: expected http:// or https://, a host, a port and a path, got ${text}`);
-  const isSecure = url.protocol === 'https:';
-  const options = {
-    keepAlive: true,
-    timeout: upstreamIdleMs,
-    maxFreeSockets: maxIdleUpstream,
-    scheduling: 'lifo',
-  } as const;
-  const agent = isSecure ? new HttpsAgent(options) : new HttpAgent(options);
-  const send = isSecure ? httpsRequest : httpRequest;
-  const hostname = hostnameOf(url.hostname);
-  const port = url.port === '' ? (isSecure ? 443 : 80) : Number(url.port);
-  const upstream: Upstream = {
-    origin: url.origin,
-    host: url.host,
-    request({ method, path, headers }) {
-      // As an array they go out in the order and the spelling in which they came.
-      const sent = send({ agent, host: hostname, port, method, path, headers: headers as unknown as never });
-      sent.once('socket', (socket: Socket) => {
-        if (!socket.connecting) return;
-        const late = setTimeout(
-          () => sent.destroy(new Error(`no connection within ${connectTimeoutMs} ms`)),
-          connectTimeoutMs,
-        );
-        const done = (): void => clearTimeout(late);
-        socket.once('connect', done).once('close', done);
-      });
-      return sent;
-    },
-  };
-  return { url, upstream, destroy: () => agent.destroy() };
 }
 
 function parseListen(text: string): { host: string; port: number } {

@@ -1,114 +1,222 @@
 /** Passes the server's answer on: recorded first, its bytes as they came. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { Dispatcher } from 'undici';
 import { unrecorded } from '../refusal.js';
 import { answerRefusal, refusedMessage } from './answers.js';
-import { collect, decode, maxParsedBytes } from './body.js';
+import { type Decoded, decode, maxParsedBytes } from './body.js';
 import type { ProxyContext } from './context.js';
 import type { Conversation } from './conversation.js';
-import { responseHeaders } from './headers.js';
+import { latin1, responseHeaders } from './headers.js';
+import { endWhole, type Flow, type Head, joined, Outgoing } from './outgoing.js';
 import { EventStream } from './stream.js';
 
-export interface Reply {
+export interface ReplyOptions {
   readonly context: ProxyContext;
   readonly conversation: Conversation;
   readonly request: IncomingMessage;
   /** To the client. */
   readonly response: ServerResponse;
-  /** The server hung up before its answer was whole, and nothing of it has gone on. */
-  brokeOff(): void;
+  /** There is no answer, or nothing of it has gone on. */
+  failed(error: NodeJS.ErrnoException): void;
 }
 
-/** @returns the stream of server-sent events that the answer is, where it is one. */
-export function passAnswer(reply: Reply, answer: IncomingMessage): EventStream | undefined {
-  const { conversation, request } = reply;
-  const { headers, statusCode = 502 } = answer;
-  answer.on('error', () => {});
-  conversation.follow(answer);
-  const type = (headers['content-type'] ?? '').replace(/;.*/s, '').trim().toLowerCase();
-  if (type === 'text/event-stream' && request.method !== 'HEAD') return passStream(reply, answer);
-  if (request.method === 'POST' && /^application\/([\w.-]+\+)?json$/.test(type)) {
-    passJson(reply, answer, statusCode).catch(() => {
-      reply.context.observer.counters.errors += 1;
-      reply.response.destroy();
-    });
-    return undefined;
+/** What becomes of an answer's body. */
+interface AnswerBody {
+  take(chunk: Buffer): void;
+  /** @param trailers names and values in turn. */
+  ended(trailers: readonly string[]): void;
+  brokeOff(error: Error): void;
+}
+
+/** Hears the server's answer to one request. */
+export class Reply implements Dispatcher.DispatchHandler {
+  readonly #options: ReplyOptions;
+  #controller: Dispatcher.DispatchController | undefined;
+  #body: AnswerBody | undefined;
+  #isAborted = false;
+
+  constructor(options: ReplyOptions) {
+    this.#options = options;
   }
-  sendHead(reply.response, answer);
-  passRest(reply.response, answer, () => conversation.answered(statusCode, type));
-  return undefined;
+
+  /** Whether the answer is a stream of server-sent events. */
+  get isStream(): boolean {
+    return this.#body instanceof EventStream;
+  }
+
+  /** Nobody wants the answer any more: the server is told by the end of the connection. */
+  abort(): void {
+    this.#isAborted = true;
+    this.#controller?.abort(new Error('nobody waits for the answer'));
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#isAborted) this.abort();
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    statusCode: number,
+    headers: IncomingHttpHeaders,
+    statusMessage = '',
+  ): void {
+    // 103 and its like are for one hop.
+    if (statusCode < 200) return;
+    const { conversation, request, response } = this.#options;
+    conversation.follow(statusCode, headers);
+    const head = { statusCode, statusMessage, headers: responseHeaders(latin1(controller.rawHeaders), headers) };
+    const type = String(headers['content-type'] ?? '')
+      .replace(/;.*/s, '')
+      .trim()
+      .toLowerCase();
+    if (type === 'text/event-stream' && request.method !== 'HEAD')
+      this.#body = this.#stream(head, headers['content-encoding'], controller);
+    else if (request.method === 'POST' && /^application\/([\w.-]+\+)?json$/.test(type))
+      this.#body = new JsonBody(this.#options, head, headers['content-encoding'], controller, (rest) => {
+        this.#body = rest;
+        if (rest === undefined) this.abort();
+      });
+    else
+      this.#body = new OtherBody(new Outgoing(response, head, controller), () =>
+        conversation.answered(statusCode, type),
+      );
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#body?.take(chunk);
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController): void {
+    this.#body?.ended(latin1(controller.rawTrailers));
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#body !== undefined) this.#body.brokeOff(error);
+    else if (!this.#isAborted) this.#options.failed(error);
+  }
+
+  #stream(head: Head, coding: string | undefined, controller: Dispatcher.DispatchController): EventStream {
+    const { context, conversation, response } = this.#options;
+    if (conversation.session !== undefined) conversation.session.streams += 1;
+    const stream: EventStream = new EventStream({
+      coding,
+      flow: controller,
+      to: new Outgoing(response, head, controller),
+      failClosed: context.observer.failClosed,
+      context: conversation,
+      connection: () => conversation.connection,
+      endpoint: (data) => conversation.openEndpoint(data, (text) => stream.inject(text)),
+      over: (isWhole) => conversation.streamEnded(isWhole, stream.isResumable),
+    });
+    return stream;
+  }
 }
 
-async function passJson(reply: Reply, answer: IncomingMessage, statusCode: number): Promise<void> {
-  const { context, conversation, request, response } = reply;
-  const { failClosed } = context.observer;
-  const collected = await collect(answer, context.waiting);
-  if (collected === undefined) return reply.brokeOff();
-  if (collected.kind === 'too_large') {
+/** A JSON body is collected, observed and on record before its head goes on; one that is too large goes on unread. */
+class JsonBody implements AnswerBody {
+  readonly #options: ReplyOptions;
+  readonly #head: Head;
+  readonly #coding: string | undefined;
+  readonly #flow: Flow;
+  /** What follows is the matter of another; undefined: of nobody. */
+  readonly #handOver: (body: OtherBody | undefined) => void;
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(
+    options: ReplyOptions,
+    head: Head,
+    coding: string | undefined,
+    flow: Flow,
+    handOver: (body: OtherBody | undefined) => void,
+  ) {
+    this.#options = options;
+    this.#head = head;
+    this.#coding = coding;
+    this.#flow = flow;
+    this.#handOver = handOver;
+  }
+
+  take(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+    this.#options.context.waiting.add(chunk.length);
+    if (this.#bytes > maxParsedBytes) this.#tooLarge();
+  }
+
+  ended(): void {
+    this.#options.context.waiting.add(-this.#bytes);
+    const body = joined(this.#chunks);
+    if (this.#coding === undefined) {
+      this.#whole(body, decode(body));
+      return;
+    }
+    decode(body, this.#coding)
+      .then((decoded) => this.#whole(body, decoded))
+      .catch(() => {
+        this.#options.context.observer.counters.errors += 1;
+        this.#options.response.destroy();
+      });
+  }
+
+  brokeOff(error: Error): void {
+    this.#options.context.waiting.add(-this.#bytes);
+    this.#options.failed(error);
+  }
+
+  #whole(body: Buffer, decoded: Decoded): void {
+    const { context, conversation, response } = this.#options;
+    const { statusCode } = this.#head;
+    const verdict = conversation.observeAnswer(decoded, body.length === 0, statusCode);
+    if (context.observer.failClosed && verdict !== undefined && 'refusal' in verdict) {
+      const text = JSON.stringify(refusedMessage(conversation.message, verdict.refusal));
+      response.writeHead(statusCode, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
+      response.end(text);
+      return;
+    }
+    if (!response.destroyed) endWhole(response, this.#head, body);
+  }
+
+  #tooLarge(): void {
+    const { context, conversation, request, response } = this.#options;
+    context.waiting.add(-this.#bytes);
     const reason = `a body of more than ${maxParsedBytes} bytes`;
     conversation.connection.invalid('server_to_client', reason, conversation);
     const errorMessage = `answered with ${reason}, which went on unread`;
     conversation.giveUp({ outcome: 'no_response', errorType: 'too_large', errorMessage });
-    if (failClosed && 'refusal' in unrecorded) {
-      answer.destroy();
+    if (context.observer.failClosed && 'refusal' in unrecorded) {
       answerRefusal(request, response, conversation.message, unrecorded.refusal);
-      return;
+      this.#handOver(undefined);
+    } else {
+      const rest = new OtherBody(new Outgoing(response, this.#head, this.#flow), () => {});
+      this.#handOver(rest);
+      for (const chunk of this.#chunks) rest.take(chunk);
     }
-    sendHead(response, answer);
-    for (const chunk of collected.chunks) response.write(chunk);
-    return passRest(response, answer, () => {});
   }
-  const body = collected.chunks.length === 1 ? collected.chunks[0]! : Buffer.concat(collected.chunks);
-  const coding = answer.headers['content-encoding'];
-  const decoded = coding === undefined ? decode(body) : await decode(body, coding);
-  const verdict = conversation.observeAnswer(decoded, body.length === 0, statusCode);
-  if (failClosed && verdict !== undefined && 'refusal' in verdict) {
-    const text = JSON.stringify(refusedMessage(conversation.message, verdict.refusal));
-    response.writeHead(statusCode, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
-    response.end(text);
-    return;
+}
+
+/** Bytes that are no message. */
+class OtherBody implements AnswerBody {
+  readonly #to: Outgoing;
+  readonly #over: () => void;
+
+  constructor(to: Outgoing, over: () => void) {
+    this.#to = to;
+    this.#over = over;
   }
-  sendHead(response, answer);
-  response.end(body);
-}
 
-function passStream({ context, conversation, response }: Reply, answer: IncomingMessage): EventStream {
-  sendHead(response, answer);
-  if (conversation.session !== undefined) conversation.session.streams += 1;
-  const stream: EventStream = new EventStream({
-    from: answer,
-    to: response,
-    failClosed: context.observer.failClosed,
-    context: conversation,
-    connection: () => conversation.connection,
-    endpoint: (data) => conversation.openEndpoint(data, (text) => stream.inject(text)),
-    ended: (isWhole) => conversation.streamEnded(isWhole, stream.isResumable),
-  });
-  stream.start();
-  // A first event that comes with the head leaves in one packet with it.
-  setImmediate(() => {
-    if (!stream.hasBegun) response.flushHeaders();
-  });
-  return stream;
-}
+  take(chunk: Buffer): void {
+    this.#to.write(chunk);
+  }
 
-function sendHead(response: ServerResponse, answer: IncomingMessage): void {
-  response.writeHead(answer.statusCode ?? 502, answer.statusMessage, responseHeaders(answer));
-}
+  ended(trailers: readonly string[]): void {
+    this.#over();
+    this.#to.end(trailers);
+  }
 
-/** Passes bytes on that are no message, with backpressure. */
-function passRest(response: ServerResponse, answer: IncomingMessage, ended: () => void): void {
-  answer.on('data', (chunk: Buffer) => {
-    if (!response.write(chunk)) answer.pause();
-  });
-  response.on('drain', () => answer.resume());
-  answer.on('end', () => {
-    ended();
-    response.end();
-  });
-  answer.on('close', () => {
-    if (answer.complete) return;
-    ended();
-    response.destroy();
-  });
-  answer.resume();
+  brokeOff(): void {
+    this.#over();
+    this.#to.breakOff();
+  }
 }

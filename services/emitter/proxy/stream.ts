@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { isObject, type MessageContext } from '../messages.js';
@@ -6,10 +5,13 @@ import type { ObservedConnection } from '../observe.js';
 import { errorResponse } from '../refusal.js';
 import { parseJson } from './body.js';
 import { EventReader, type StreamEvent } from './events.js';
+import type { Flow, Outgoing } from './outgoing.js';
 
 export interface EventStreamOptions {
-  readonly from: IncomingMessage;
-  readonly to: ServerResponse;
+  /** Its Content-Encoding. */
+  readonly coding: string | undefined;
+  readonly flow: Flow;
+  readonly to: Outgoing;
   /** Events are held until they are whole, so that one which cannot be recorded can be replaced. */
   readonly failClosed: boolean;
   readonly context: MessageContext;
@@ -17,7 +19,7 @@ export interface EventStreamOptions {
   /** An `endpoint` event of a 2024-11-05 server. Returns what stands in its place, where it must be another. */
   endpoint(data: string): string | undefined;
   /** Once, when nothing more comes: whether the server ended it. */
-  ended(isWhole: boolean): void;
+  over(isWhole: boolean): void;
 }
 
 /**
@@ -38,18 +40,18 @@ export class EventStream {
   #chunk: Buffer | undefined;
   #chunkStart = 0;
   #injected: string[] = [];
-  #hasBegun = false;
   #hasEnded = false;
   #isFirstChunk = true;
 
   constructor(options: EventStreamOptions) {
     this.#options = options;
     this.#reader = new EventReader((event, end) => this.#event(event, end));
-  }
-
-  /** Whether bytes of it have gone on, and the head with them. */
-  get hasBegun(): boolean {
-    return this.#hasBegun;
+    let isTold = false;
+    this.#decoder = decoderOf(options.coding, () => {
+      if (!isTold) this.#cannotBeRead();
+      isTold = true;
+    });
+    this.#decoder?.on('data', (text: Buffer) => this.#observe(text));
   }
 
   /** Whether its events have ids: what it has not told yet can come on another stream. */
@@ -57,57 +59,54 @@ export class EventStream {
     return this.#hasIds;
   }
 
-  start(): void {
-    const { from, to } = this.#options;
-    let isTold = false;
-    this.#decoder = decoderOf(from.headers['content-encoding'], () => {
-      if (!isTold) this.#cannotBeRead();
-      isTold = true;
-    });
-    this.#decoder?.on('data', (text: Buffer) => this.#observe(text));
-    from.on('data', (chunk: Buffer) => this.#take(chunk));
-    from.on('end', () => this.#end(true));
-    from.on('close', () => this.#end(false));
-    from.on('error', () => this.#end(false));
-    to.on('drain', () => from.resume());
-  }
-
   /** Puts events of our own between two of the server's; false where that is not possible. */
   inject(text: string): boolean {
-    if (this.#decoder !== undefined || this.#hasEnded || !this.#options.to.writable) return false;
-    if (this.#reader.isBetweenEvents && this.#held.length === 0) this.#options.to.write(text);
+    const { to } = this.#options;
+    if (this.#decoder !== undefined || this.#hasEnded || !to.isWritable) return false;
+    if (this.#reader.isBetweenEvents && this.#held.length === 0) to.write(Buffer.from(text));
     else this.#injected.push(text);
     return true;
   }
 
-  #take(chunk: Buffer): void {
-    const { from } = this.#options;
+  take(chunk: Buffer): void {
+    const { flow, to } = this.#options;
     if (this.#decoder !== undefined) {
-      from.pause();
+      flow.pause();
       this.#isDecoding = true;
       this.#decoder.write(chunk, () => {
         this.#isDecoding = false;
-        from.resume();
-        this.#write(chunk);
+        to.write(chunk);
         this.#whenDecoded?.();
+        // Behind the turn in which the chunk goes on, and it shows whether the client is slow.
+        process.nextTick(() => {
+          if (!to.isFull) flow.resume();
+        });
       });
       return;
     }
     if (!this.#holds) {
       this.#observe(chunk);
-      this.#write(chunk);
+      to.write(chunk);
     } else {
       this.#chunk = chunk;
       this.#chunkStart = 0;
       this.#observe(chunk);
       this.#held.push(chunk.subarray(this.#chunkStart));
       this.#chunk = undefined;
-      for (const bytes of this.#passed.splice(0)) this.#write(bytes);
+      for (const bytes of this.#passed.splice(0)) to.write(bytes);
       this.#isFirstChunk = false;
-      if (!this.#holds) for (const bytes of this.#held.splice(0)) this.#write(bytes);
+      if (!this.#holds) for (const bytes of this.#held.splice(0)) to.write(bytes);
     }
     if (this.#injected.length > 0 && this.#reader.isBetweenEvents)
-      for (const text of this.#injected.splice(0)) this.#options.to.write(text);
+      for (const text of this.#injected.splice(0)) to.write(Buffer.from(text));
+  }
+
+  ended(trailers: readonly string[]): void {
+    this.#end(true, trailers);
+  }
+
+  brokeOff(): void {
+    this.#end(false, []);
   }
 
   /** In the first chunk there may be an endpoint that has to be told otherwise. */
@@ -118,13 +117,6 @@ export class EventStream {
   #observe(bytes: Buffer): void {
     this.#reader.push(bytes);
     this.#options.connection().commit();
-  }
-
-  #write(bytes: Buffer): void {
-    const { from, to } = this.#options;
-    if (bytes.length === 0 || to.destroyed) return;
-    this.#hasBegun = true;
-    if (!to.write(bytes)) from.pause();
   }
 
   #event(event: StreamEvent, end: number): void {
@@ -170,19 +162,19 @@ export class EventStream {
     connection().invalid('server_to_client', 'a stream in a content coding that cannot be read', context);
   }
 
-  #end(isWhole: boolean): void {
+  #end(isWhole: boolean, trailers: readonly string[]): void {
     if (this.#isDecoding) {
-      this.#whenDecoded ??= () => this.#end(isWhole);
+      this.#whenDecoded ??= () => this.#end(isWhole, trailers);
       return;
     }
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    const { to, ended, failClosed } = this.#options;
+    const { to, over, failClosed } = this.#options;
     // An event that has not ended is none: with failClosed it does not go on, else its bytes are the client's to judge.
-    if (!failClosed) for (const bytes of this.#held.splice(0)) this.#write(bytes);
-    ended(isWhole);
-    if (isWhole) to.end();
-    else to.destroy();
+    if (!failClosed) for (const bytes of this.#held.splice(0)) to.write(bytes);
+    over(isWhole);
+    if (isWhole) to.end(trailers);
+    else to.breakOff();
   }
 }
 
