@@ -8,13 +8,14 @@ import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
-import type { Keys } from '../access/keys.js';
+import type { KeyEntry, Keys } from '../access/keys.js';
 import type { QueryLimits, StatementRunner } from '../store/store.js';
 import { tenantOfFilters } from '../store/tenant.js';
 import { contentType } from './answers.js';
 import { type Asking, askerOf, begun, untilClientLeaves } from './asking.js';
-import { type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
+import { type AnswerEncoding, type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
 import { ClickHouseWriter } from './clickhouse-writer.js';
+import { clickHouseBlocks, lz4Frame } from './lz4.js';
 
 export interface ClickHouseEndpointOptions {
   readonly asking: Asking;
@@ -60,6 +61,7 @@ const codes: Partial<Record<ErrorCode, readonly [code: number, type: string, sta
 export async function clickHouseEndpoint(server: FastifyInstance, options: ClickHouseEndpointOptions): Promise<void> {
   const { asking, writer } = options;
   const statements = writer && new ClickHouseWriter(writer.engine);
+  const running = new Running();
   // The body is a statement or data, whatever its content type says; the handlers read it.
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (_request, _payload, done) => done(null));
@@ -79,9 +81,31 @@ export async function clickHouseEndpoint(server: FastifyInstance, options: Click
       const isWriter = writer !== undefined && sameKey(headPassword(request), writer.key);
       if (isWriter && statements !== undefined) return write(request, reply, statements);
       const body = await readBody(request, maxStatementBytes);
-      return read(request, reply, await readRequest(request, body), options);
+      return read(request, reply, await readRequest(request, body), { ...options, running });
     },
   });
+}
+
+/**
+ * Questions under way, by key and the id that the client gave: JDBC ends one by `KILL QUERY WHERE query_id = '…'` on
+ * another connection. A key ends its own and no others.
+ */
+class Running {
+  private readonly ends = new Map<string, AbortController>();
+
+  begin({ name }: KeyEntry, queryId: string, reply: FastifyReply): AbortSignal {
+    const controller = new AbortController();
+    const id = JSON.stringify([name, queryId]);
+    if (queryId !== '' && !this.ends.has(id)) {
+      this.ends.set(id, controller);
+      reply.raw.once('close', () => this.ends.delete(id));
+    }
+    return controller.signal;
+  }
+
+  end({ name }: KeyEntry, queryId: string): void {
+    this.ends.get(JSON.stringify([name, queryId]))?.abort();
+  }
 }
 
 /** The password as far as it is known before the body is read: the key of a writer comes in a header. */
@@ -118,7 +142,7 @@ async function read(
   request: FastifyRequest,
   reply: FastifyReply,
   asked: ClickHouseRequest,
-  { asking, keys }: ClickHouseEndpointOptions,
+  { asking, keys, running }: ClickHouseEndpointOptions & { readonly running: Running },
 ) {
   const entry = asked.password === undefined ? undefined : keys.find(asked.password);
   if (entry === undefined) {
@@ -129,7 +153,13 @@ async function read(
     throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
   if (asked.sql.trim() === '') throw new AuditdError('request_invalid', 'The request has no statement.');
   const { sql, format, parameters, queryId } = asked;
-  const signal = untilClientLeaves(reply);
+  const killed = /^\s*KILL\s+QUERY\s+WHERE\s+query_id\s*=\s*'([^'\\]+)'\s*(?:A?SYNC)?\s*;?\s*$/i.exec(sql)?.[1];
+  if (killed !== undefined) {
+    running.end(entry, killed);
+    setHeaders(reply, asked);
+    return reply.send('');
+  }
+  const signal = AbortSignal.any([untilClientLeaves(reply), running.begin(entry, queryId, reply)]);
   const answer = asking.ask(askerOf(request, entry, 'clickhouse', asked.user), {
     sql,
     format,
@@ -141,12 +171,20 @@ async function read(
   });
   const chunks = await begun(answer);
   setHeaders(reply, asked);
-  const rows = Readable.from(chunks, { objectMode: false });
-  if (!asked.acceptsGzip) return reply.send(rows);
+  return sendPacked(reply, chunks, asked.encoding);
+}
+
+function sendPacked(reply: FastifyReply, chunks: AsyncIterable<Uint8Array>, encoding: AnswerEncoding): FastifyReply {
+  const stream = (bytes: AsyncIterable<Uint8Array>) => Readable.from(bytes, { objectMode: false });
+  if (encoding === 'identity') return reply.send(stream(chunks));
+  if (encoding === 'blocks') return reply.send(stream(clickHouseBlocks(chunks)));
+  void reply.header('content-encoding', encoding);
+  if (encoding === 'lz4') return reply.send(stream(lz4Frame(chunks)));
+  const rows = stream(chunks);
   const gzip = createGzip({ level: 1 });
   rows.once('error', (error) => gzip.destroy(error));
   gzip.once('close', () => rows.destroy());
-  return reply.header('content-encoding', 'gzip').send(rows.pipe(gzip));
+  return reply.send(rows.pipe(gzip));
 }
 
 /** @throws AuditdError `query_refused` for a setting that a reader may not choose. */

@@ -19,8 +19,11 @@ export interface ClickHouseRequest {
   /** Everything else in the URL. */
   readonly settings: Record<string, string>;
   readonly format: string;
-  readonly acceptsGzip: boolean;
+  readonly encoding: AnswerEncoding;
 }
+
+/** How an answer's bytes are packed: over HTTP (`gzip`, `lz4`), or in ClickHouse's own blocks. */
+export type AnswerEncoding = 'identity' | 'gzip' | 'lz4' | 'blocks';
 
 /** Parameters of the URL that are no settings. */
 const reserved: ReadonlySet<string> = new Set([
@@ -94,7 +97,6 @@ export async function readRequest(request: FastifyRequest, body: Buffer): Promis
   const whole =
     isInsert || text.length === 0 ? query : [query, text.toString()].filter((part) => part !== '').join('\n');
   const { sql, format } = takeFormat(whole, isInsert);
-  const compression = fields.get('enable_http_compression') === '1';
   return {
     password: passwordOf(request, fields),
     user: userOf(request, fields),
@@ -104,8 +106,22 @@ export async function readRequest(request: FastifyRequest, body: Buffer): Promis
     parameters,
     settings,
     format: format ?? header(request, 'x-clickhouse-format') ?? fields.get('default_format') ?? 'TabSeparated',
-    acceptsGzip: compression && /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? '')),
+    encoding: encodingOf(request, fields),
   };
+}
+
+/** gzip before LZ4, which is not compressed here. */
+function encodingOf(request: FastifyRequest, fields: URLSearchParams): AnswerEncoding {
+  const accepted = String(request.headers['accept-encoding'] ?? '');
+  if (isOn(fields.get('enable_http_compression'))) {
+    if (/\bgzip\b/.test(accepted)) return 'gzip';
+    if (/\blz4\b/.test(accepted)) return 'lz4';
+  }
+  return isOn(fields.get('compress')) ? 'blocks' : 'identity';
+}
+
+function isOn(value: string | null): boolean {
+  return value === '1' || value === 'true';
 }
 
 /** A FORMAT at the end of a statement is the client's choice of how to be answered; that of an INSERT names its data. */

@@ -12,7 +12,9 @@
 
 /** Table functions that make rows out of nothing or of what the statement says itself. */
 const harmlessTableFunctions: ReadonlySet<string> = new Set(
-  'numbers numbers_mt zeros zeros_mt generateSeries generate_series generateRandom primes values view null'.split(' '),
+  'numbers numbers_mt zeros zeros_mt generateSeries generate_series generateRandom primes values VALUES view null'.split(
+    ' ',
+  ),
 );
 /** Those that open the store's tables by themselves, past the condition that keeps tenants apart. */
 const ownTableFunctions: ReadonlySet<string> = new Set(

@@ -6,18 +6,15 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { fetchJars } from '../jars.js';
 
 const run = promisify(execFile);
-const kafkaVersion = /<artifactId>kafka_2\.13<\/artifactId>\s*<version>([^<]+)/.exec(
-  readFileSync(join(import.meta.dirname, 'pom.xml'), 'utf8'),
-)![1]!;
-
 export interface Broker {
   /** host:port list of the plain listener. */
   readonly brokers: string[];
@@ -148,23 +145,9 @@ export async function accepts(port: number): Promise<boolean> {
   }
 }
 
-/** The directory with the broker's jars, filled by Maven where it is missing. */
-export async function fetchLibraries(): Promise<string> {
-  const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
-  const libraries = join(cache, `mcp-auditd-kafka-${kafkaVersion}`);
-  if (existsSync(libraries)) return libraries;
-  await mkdir(cache, { recursive: true });
-  // Filled aside and renamed: a test run that starts meanwhile sees all of it or nothing.
-  const filling = await mkdtemp(`${libraries}-`);
-  const pom = join(import.meta.dirname, 'pom.xml');
-  await run('mvn', ['-q', '-B', '-f', pom, 'dependency:copy-dependencies', `-DoutputDirectory=${filling}`]);
-  try {
-    await rename(filling, libraries);
-  } catch (error) {
-    await rm(filling, { recursive: true, force: true });
-    if (!existsSync(libraries)) throw error;
-  }
-  return libraries;
+/** The directory with the broker's jars. */
+export function fetchLibraries(): Promise<string> {
+  return fetchJars('kafka', join(import.meta.dirname, 'pom.xml'));
 }
 
 function brokerArguments(libraries: string, configuration: string, archive: string): string[] {
