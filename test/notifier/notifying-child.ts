@@ -1,6 +1,7 @@
 /**
  * A notifier in a process of its own, to be killed. Its first argument is JSON: `{directory, section, environment}`,
- * with `kafka` where the stream is not the local one.
+ * with `kafka` where the stream is not the local one, and `attemptMs` where an attempt is to be over sooner than its
+ * channel says: a notifier that takes over waits for twice that.
  * It writes `ready`, then for each line `raise ALERT CHANNEL POINT` of its input appends an alert, having armed the
  * point, and writes `sent ALERT CHANNEL` when a delivery that tells of an alert is on record as sent.
  *
@@ -10,17 +11,19 @@ import { createInterface } from 'node:readline';
 import { Registry } from 'prom-client';
 import type { Delivery } from '../../schemas/delivery.js';
 import { notifierSection } from '../../schemas/notification.js';
+import { makeChannel } from '../../services/notifier/channels.js';
 import { startNotifier } from '../../services/notifier/notifier.js';
 import { type KafkaStreamOptions, openKafkaStream } from '../../services/stream/kafka.js';
 import { openLocalStream } from '../../services/stream/local.js';
 import type { Stream } from '../../services/stream/stream.js';
 import { alert, timeText } from './alerts.js';
 
-const { directory, section, environment, kafka } = JSON.parse(process.argv[2]!) as {
+const { directory, section, environment, kafka, attemptMs } = JSON.parse(process.argv[2]!) as {
   directory: string;
   section: Record<string, unknown>;
   environment: Record<string, string>;
   kafka?: KafkaStreamOptions;
+  attemptMs?: number;
 };
 let point = '';
 const stream: Stream =
@@ -44,10 +47,14 @@ const watched: Stream = {
   committed: (topic, group) => stream.committed(topic, group),
   close: () => stream.close(),
 };
+const parsed = notifierSection.parse(section);
+const secrets = { directory, environment };
 const notifier = await startNotifier({
   stream: watched,
-  section: notifierSection.parse(section),
-  secrets: { directory, environment },
+  section: parsed,
+  secrets,
+  makeChannel: (name) =>
+    Object.assign(makeChannel(name, parsed, secrets), attemptMs === undefined ? undefined : { attemptMs }),
   metrics: new Registry(),
   shared: kafka !== undefined,
 });

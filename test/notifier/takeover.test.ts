@@ -28,13 +28,19 @@ const told = (): (string | undefined)[] =>
 
 /** Two notifiers on topics of their own, and which of them owns the channel: it has told of the alert `first`. */
 async function startTwo(): Promise<{ owner: Child; other: Child }> {
-  const kafka = { brokers, clientId: 'test', topicPrefix: await makeTopics(brokers, 1), sessionTimeoutMs: 6_000 };
+  const kafka = { brokers, clientId: 'test', topicPrefix: await makeTopics(brokers, 1), sessionTimeoutMs: 3_000 };
   const section = {
     channels: { team: { type: 'slack', token_variable: 'TOKEN', channel: channelId, api_url: slack.apiUrl } },
     route: { channels: ['team'], group_by: ['rule'], group_wait: '0s', group_interval: '0s' },
     picture_wait_ms: 0,
   };
-  const argument = JSON.stringify({ directory: '', section, environment: { TOKEN: slack.options.token }, kafka });
+  const argument = JSON.stringify({
+    directory: '',
+    section,
+    environment: { TOKEN: slack.options.token },
+    kafka,
+    attemptMs: 5_000,
+  });
   const pair = [new Child(argument), new Child(argument)] as const;
   children.push(...pair);
   await Promise.all(pair.map((child) => child.line('ready')));
@@ -43,7 +49,7 @@ async function startTwo(): Promise<{ owner: Child; other: Child }> {
   return { owner, other: owner === pair[0] ? pair[1] : pair[0] };
 }
 
-// Half a minute of it is the takeover, which waits out what the dead owner may still have had under way.
+// Ten seconds of it are the takeover, which waits out what the dead owner may still have had under way.
 test('the owner is killed when its message had arrived and was not answered: the other takes over and repeats nothing', async () => {
   const { owner, other } = await startTwo();
   slack.fault('chat.postMessage', { arrived: () => owner.kill() });
