@@ -18,6 +18,7 @@ import { ConsumerProgress, type Health } from '../stream/progress.js';
 import { Abandoned, pause, pauseMs, untilDone } from '../stream/retry.js';
 import type { Consumer, NewRecord, Stream } from '../stream/stream.js';
 import { writeCheckpoint } from './checkpoint.js';
+import { type DetectorStatus, statusOf } from './detector-status.js';
 import { Engine, type EngineLimits } from './engine.js';
 import { type EngineRecord, streamMicros } from './event-reader.js';
 import type { Ask } from './history.js';
@@ -27,7 +28,6 @@ import { detectorMetrics } from './metrics.js';
 import type { RuleSet } from './rule.js';
 import { RuleDirectory } from './rule-directory.js';
 import { type DetectorState, type TakingUp, takeMore, takeUp, withRules } from './take-up.js';
-import type { Problem } from './yaml.js';
 
 export interface DetectorTimes {
   /** Between two looks at the rule files. */
@@ -59,25 +59,6 @@ export interface DetectorOptions {
   readonly report?: (what: string, details: Readonly<Record<string, unknown>>) => void;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
-}
-
-export interface DetectorStatus {
-  readonly rules: number;
-  /** What is wrong with the rule files now; the rules in force are those of before. */
-  readonly problems: readonly Problem[];
-  readonly records: number;
-  readonly alerts: number;
-  readonly firing: number;
-  readonly late: number;
-  readonly repeated: number;
-  readonly unreadable: number;
-  readonly evicted_groups: number;
-  readonly groups: number;
-  readonly state_bytes: number;
-  /** Calls that were not looked at yet. */
-  readonly lag: number;
-  /** RFC 3339; absent before the first one. */
-  readonly checkpoint_at?: string;
 }
 
 export interface Detector {
@@ -397,26 +378,8 @@ class RunningDetector implements Detector {
   }
 
   status(): DetectorStatus {
-    const { engine } = this.state;
-    const rules = engine.status();
-    const sum = (figure: 'firing' | 'late' | 'evicted' | 'groups' | 'bytes'): number =>
-      rules.reduce((total, status) => total + status[figure], 0);
-    const { records, alerts, repeated, unreadable } = engine.counts;
-    return {
-      rules: rules.length,
-      problems: this.directory.problems,
-      records,
-      alerts,
-      firing: sum('firing'),
-      late: sum('late'),
-      repeated,
-      unreadable,
-      evicted_groups: sum('evicted'),
-      groups: sum('groups'),
-      state_bytes: sum('bytes'),
-      lag: this.progress.lags().reduce((total, { lag }) => total + lag, 0),
-      ...(this.checkpointAtMs !== undefined && { checkpoint_at: new Date(this.checkpointAtMs).toISOString() }),
-    };
+    const lag = this.progress.lags().reduce((total, each) => total + each.lag, 0);
+    return statusOf(this.state.engine, { problems: this.directory.problems, lag, checkpointAtMs: this.checkpointAtMs });
   }
 
   close(): Promise<void> {
