@@ -18,18 +18,22 @@ export interface Value {
 
 /** A value that is remembered, with the group that it was last the key of. */
 export class KnownValue implements Value, Grouped {
-  group: Group | undefined = undefined;
+  // In the order in which they are looked at: what comes first shares a line of the cache.
+  readonly hash: number;
   /** Of the text, which lies elsewhere in memory. */
   private readonly length: number;
+  group: Group | undefined = undefined;
+  readonly tests: readonly number[];
+  readonly text: string;
+  /** Where its bytes are kept: texts of one hash are told apart by them, for somebody may look for such. */
+  place: number;
 
-  constructor(
-    readonly text: string,
-    readonly tests: readonly number[],
-    readonly hash: number,
-    /** Where its bytes are kept: texts of one hash are told apart by them, for somebody may look for such. */
-    public place: number,
-  ) {
+  constructor(text: string, tests: readonly number[], hash: number, place: number) {
+    this.hash = hash;
     this.length = text.length;
+    this.tests = tests;
+    this.text = text;
+    this.place = place;
   }
 
   mayBe(hash: number, length: number): boolean {

@@ -5,6 +5,10 @@
  * is in the cache when it is looked at; few groups are known to more.
  */
 export class Group {
+  // In the order in which they are looked at: what comes first shares a line of the cache.
+  /** Undefined when it was let go: whoever still holds it looks it up anew. */
+  index: GroupIndex | undefined;
+  private count = 0;
   private owner0 = -1;
   private place0 = -1;
   private owner1 = -1;
@@ -13,13 +17,12 @@ export class Group {
   private place2 = -1;
   /** Numbers of more rules' groups and the places in them. */
   private others: Map<number, number> | undefined = undefined;
-  private count = 0;
+  readonly key: string;
 
-  constructor(
-    readonly key: string,
-    /** Undefined when it was let go: whoever still holds it looks it up anew. */
-    public index: GroupIndex | undefined,
-  ) {}
+  constructor(key: string, index: GroupIndex) {
+    this.index = index;
+    this.key = key;
+  }
 
   /** How many rules know it. */
   get size(): number {
