@@ -17,7 +17,7 @@ import {
 import { dirname } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
-import type { SavedPiece } from './engine.js';
+import type { SavedPiece } from './saved-piece.js';
 
 /** Changes when what the pieces hold changes its meaning: an older file is not taken then. */
 const format = 2;

@@ -15,20 +15,21 @@
  * rule and tenant in a minute. What a limit drops is counted, and raises an alert of `mcp-auditd.limit`.
  */
 import type { Alert } from '../../schemas/alert.js';
-import { Episodes } from './episodes.js';
 import { type EngineRecord, EventReader } from './event-reader.js';
 import { batchLength, FetchAhead } from './fetch-ahead.js';
 import { GroupIndex } from './group-index.js';
 import { groupKey } from './group-key.js';
-import { limitRule } from './limit-rule.js';
 import { Matcher, Slots, type Wanted } from './matcher.js';
 import { Memory } from './memory.js';
 import type { OpenAlert } from './open-alerts.js';
+import { Outlet } from './outlet.js';
 import { RecentIds } from './recent-ids.js';
 import type { Rule, RuleSet } from './rule.js';
 import { type Moment, type RuleCounts, RuleRun } from './rule-run.js';
+import type { SavedPiece } from './saved-piece.js';
 import { Timers } from './timers.js';
 import { atOnce } from './turns.js';
+import { Upkeep } from './upkeep.js';
 
 export interface EngineLimits {
   /** Bytes of state of all rules, as counted by each type. */
@@ -67,12 +68,6 @@ export interface RuleStatus extends RuleCounts {
 
 /** Clocks of machines that are kept differ by less; a greater difference is worth a flag. */
 const clockToleranceMicros = 5e6;
-const minuteMicros = 60e6;
-/** Records between two looks at some groups of one rule, to weigh them and to drop what is over; and how many those are. */
-const recordsPerSweep = 32;
-const sweptAtOnce = 32;
-/** Sweeps between two looks at the total of bytes. */
-const sweepsPerCheck = 16;
 
 export class Engine {
   readonly counts: EngineCounts = {
@@ -84,8 +79,6 @@ export class Engine {
     alertsLeftOut: 0,
   };
   private readonly rules: RuleRun[] = [];
-  /** Those of them that have a share, in their order: of thousands of rules few. */
-  private readonly active: RuleRun[] = [];
   private matcher!: Matcher;
   /** One for each record of a batch; `reader` is that of the record in hand. */
   private readers!: readonly EventReader[];
@@ -95,13 +88,11 @@ export class Engine {
   private readonly timers = new Timers();
   private readonly slots = new Slots();
   private ids: RecentIds;
-  private readonly limits: EngineLimits;
   private readonly owners = new Map<string, number>();
-  /** Alerts of this minute by rule and tenant. */
-  private minute = 0;
-  private readonly alertsOfMinute = new Map<string, number>();
-  private readonly limitAlerts = new Map<string, Episodes>();
-  private swept = 0;
+  private lastTenant: string | undefined;
+  private lastOwner = 0;
+  private readonly outlet: Outlet;
+  private readonly upkeep: Upkeep;
   /** Of each record of the batch: whether it is an event. */
   private readonly readable: boolean[] = new Array(batchLength).fill(false);
   private ahead!: FetchAhead;
@@ -125,12 +116,14 @@ export class Engine {
    */
   constructor(
     readonly ruleSet: RuleSet,
-    private readonly emit: (alert: Alert) => void,
+    emit: (alert: Alert) => void,
     limits: Partial<EngineLimits> = {},
     isReady = true,
   ) {
-    this.limits = { ...defaultEngineLimits, ...limits };
-    this.ids = new RecentIds(this.limits.rememberedIds);
+    const { maxBytes, rememberedIds, alertsPerMinute } = { ...defaultEngineLimits, ...limits };
+    this.ids = new RecentIds(rememberedIds);
+    this.outlet = new Outlet(emit, this.counts, this.timers, alertsPerMinute);
+    this.upkeep = new Upkeep(maxBytes);
     const id = (): string => this.reader.eventId || this.reader.position;
     this.moment = {
       time: 0,
@@ -152,10 +145,10 @@ export class Engine {
       slots,
       moment: this.moment,
       indexOf: (tenant: string, fields: string) => this.indexOf(tenant, fields),
-      began: (rule: RuleRun) => this.begin(rule),
-      emit: (rule: RuleRun, alert: Alert) => this.alert(rule, alert),
-      limited: (rule: RuleRun, tenant: string, limit: string, count: number) =>
-        this.limited(rule.rule.id, tenant, limit, count),
+      began: (rule: RuleRun) => this.upkeep.begin(rule),
+      emit: ({ rule }: RuleRun, alert: Alert) => this.outlet.alert(rule, alert, this.clock),
+      limited: ({ rule }: RuleRun, tenant: string, limit: string, count: number) =>
+        this.outlet.limited(rule.id, tenant, limit, count, this.clock),
     };
     const wanted: Wanted[] = [];
     for (const rule of ruleSet.rules) {
@@ -197,7 +190,7 @@ export class Engine {
   private takeRead(record: EngineRecord, at: number): void {
     this.counts.records++;
     this.passTime(record.recordedAtMicros);
-    if (this.counts.records % recordsPerSweep === 0) this.sweep();
+    if (this.upkeep.look(this.counts.records, this.clock)) this.ahead.choose(this.upkeep.active, this.counts.records);
     const { matcher } = this;
     const reader = this.readers[at] as EventReader;
     this.reader = reader;
@@ -234,14 +227,9 @@ export class Engine {
       const { at, rule, tenant, key, of } = this.timers.take() as NonNullable<ReturnType<Timers['take']>>;
       this.clock = Math.max(this.clock, at);
       if (rule >= 0) (this.rules[rule] as RuleRun).due(tenant, key, of, this.clock);
-      else this.limitDue(tenant, key);
+      else this.outlet.due(tenant, key, this.clock);
     }
     this.clock = clock;
-  }
-
-  private begin(rule: RuleRun): void {
-    const at = this.active.findIndex(({ index }) => index > rule.index);
-    this.active.splice(at < 0 ? this.active.length : at, 0, rule);
   }
 
   private indexOf(tenant: string, fields: string): GroupIndex {
@@ -252,6 +240,7 @@ export class Engine {
   }
 
   private ownerOf(tenant: string): number {
+    if (tenant === this.lastTenant) return this.lastOwner;
     let owner = this.owners.get(tenant);
     if (owner === undefined) {
       owner = 0x811c9dc5;
@@ -259,95 +248,14 @@ export class Engine {
       if (this.owners.size >= 10_000) this.owners.clear();
       this.owners.set(tenant, owner);
     }
+    this.lastTenant = tenant;
+    this.lastOwner = owner;
     return owner;
-  }
-
-  private alert({ rule }: RuleRun, alert: Alert): void {
-    const minute = Math.floor(this.clock / minuteMicros);
-    if (minute !== this.minute) {
-      this.minute = minute;
-      this.alertsOfMinute.clear();
-    }
-    // What began is also ended: only new alerts and reminders are left out.
-    if (alert.state !== 'resolved') {
-      const key = groupKey([rule.id, alert.tenant]);
-      const count = (this.alertsOfMinute.get(key) ?? 0) + 1;
-      this.alertsOfMinute.set(key, count);
-      if (count > this.limits.alertsPerMinute) {
-        this.counts.alertsLeftOut++;
-        this.limited(rule.id, alert.tenant, 'alerts', 1);
-        return;
-      }
-    }
-    this.counts.alerts++;
-    this.emit(alert);
-  }
-
-  private limited(ruleId: string, tenant: string, limit: string, count: number): void {
-    const episodes = this.limitEpisodes(tenant);
-    const key = groupKey([limit, ruleId]);
-    const wasOpen = episodes.isOpen(key);
-    episodes.trigger(
-      key,
-      { at: this.clock, values: { dropped: count } },
-      { recorded: this.clock, eventId: undefined, flags: noFlags },
-    );
-    if (!wasOpen) this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });
-  }
-
-  private limitEpisodes(tenant: string): Episodes {
-    let episodes = this.limitAlerts.get(tenant);
-    if (episodes === undefined) {
-      episodes = new Episodes(limitRule, tenant, (alert) => {
-        this.counts.alerts++;
-        this.emit(alert);
-      });
-      this.limitAlerts.set(tenant, episodes);
-    }
-    return episodes;
-  }
-
-  private limitDue(tenant: string, key: string): void {
-    const episodes = this.limitEpisodes(tenant);
-    const at = episodes.due(key);
-    if (at <= this.clock) episodes.resolve(key, undefined, this.clock);
-    else if (at < Number.POSITIVE_INFINITY) this.timers.set({ at, rule: -1, tenant, key, of: 'episode' });
-  }
-
-  /** Looks at some groups of the next rule that has any. */
-  private sweep(): void {
-    const { active, swept } = this;
-    const next = active.find(({ index }) => index > swept) ?? active[0];
-    if (next !== undefined) {
-      this.swept = next.index;
-      for (const { groups } of next.shares.values()) groups.sweep(sweptAtOnce, this.clock);
-    }
-    if (this.counts.records % (recordsPerSweep * sweepsPerCheck) !== 0) return;
-    this.holdBytes();
-    this.ahead.choose(this.active, this.counts.records);
   }
 
   /** Bytes of state, roughly. */
   get bytes(): number {
-    let bytes = 0;
-    for (const { shares } of this.active) for (const { groups } of shares.values()) bytes += groups.bytes;
-    return bytes;
-  }
-
-  /** While there is too much, the largest share of all gives. */
-  private holdBytes(): void {
-    let { bytes } = this;
-    while (bytes > this.limits.maxBytes) {
-      const [rule, share] = this.active
-        .flatMap((each) => [...each.shares.values()].map((its) => [each, its] as const))
-        .reduce((most, each) => (each[1].groups.bytes > most[1].groups.bytes ? each : most));
-      if (share.groups.size === 0) return;
-      // A twentieth at a time, so that the largest is not looked for at each group.
-      const goal = share.groups.bytes * 0.95;
-      const before = share.groups.evicted;
-      while (share.groups.size > 0 && share.groups.bytes > goal) bytes -= share.groups.makeRoom(this.clock);
-      rule.evicted(share.tenant, share.groups.evicted - before);
-    }
+    return this.upkeep.bytes;
   }
 
   /** How each rule stands. */
@@ -379,12 +287,12 @@ export class Engine {
   /** Lets go of all open alerts without a word. */
   forgetEpisodes(): void {
     for (const { shares } of this.rules) for (const { episodes } of shares.values()) episodes.clear();
-    this.limitAlerts.clear();
+    this.outlet.forgetEpisodes();
   }
 
   /** Goes on with the alerts that another engine has told, and lets go of all others without a word. */
   goOn(told: readonly OpenAlert[]): void {
-    this.limitAlerts.clear();
+    this.outlet.forgetEpisodes();
     for (const run of this.rules) {
       const byTenant = new Map([...run.shares.keys()].map((tenant) => [tenant, new Map<string, OpenAlert>()]));
       for (const alert of told.filter(({ ruleId }) => ruleId === run.rule.id))
@@ -402,12 +310,10 @@ export class Engine {
       of: 'engine',
       rules: this.rules.map(({ rule }) => [rule.id, rule.version] as const),
       clock: this.clock,
-      swept: this.swept,
+      swept: this.upkeep.swept,
       records: this.counts.records,
-      minute: this.minute,
-      alertsOfMinute: [...this.alertsOfMinute],
       ids: withIds ? this.ids.save() : undefined,
-      limitAlerts: [...this.limitAlerts].map(([tenant, episodes]) => [tenant, episodes.save()]),
+      ...this.outlet.save(),
     };
     for (const { rule, shares } of this.rules) {
       for (const { tenant, groups, episodes, watchedSince } of shares.values()) {
@@ -461,12 +367,10 @@ export class Engine {
       if (piece.of === 'engine') {
         for (const [id, version] of piece.rules) if (byId.get(id)?.rule.version === version) found.add(id);
         this.clock = piece.clock;
-        this.swept = piece.swept % Math.max(1, this.rules.length);
+        this.upkeep.swept = piece.swept % Math.max(1, this.rules.length);
         this.counts.records = piece.records;
-        this.minute = piece.minute;
-        for (const [key, count] of piece.alertsOfMinute) this.alertsOfMinute.set(key, count);
+        this.outlet.load(piece);
         if (piece.ids !== undefined) this.ids.load(piece.ids);
-        for (const [tenant, saved] of piece.limitAlerts as [string, unknown][]) this.limitEpisodes(tenant).load(saved);
       } else if (piece.of === 'share') {
         const run = byId.get(piece.id);
         current = run?.rule.version === piece.version ? run.share(piece.tenant) : undefined;
@@ -479,39 +383,13 @@ export class Engine {
     }
     this.timers.clear();
     for (const rule of this.rules) yield* rule.setTimers();
-    for (const [tenant, episodes] of this.limitAlerts) {
-      for (const key of episodes.keys())
-        this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });
-    }
+    this.outlet.setTimers();
     return found;
   }
 }
 
 /** Groups in one piece of a saved state: about 100 KB. */
 const groupsPerPiece = 512;
-
-export type SavedPiece =
-  | {
-      readonly of: 'engine';
-      readonly rules: readonly (readonly [id: string, version: string])[];
-      readonly clock: number;
-      readonly swept: number;
-      readonly records: number;
-      readonly minute: number;
-      readonly alertsOfMinute: readonly (readonly [string, number])[];
-      readonly ids: unknown;
-      readonly limitAlerts: unknown;
-    }
-  | {
-      readonly of: 'share';
-      readonly id: string;
-      readonly version: string;
-      readonly tenant: string;
-      readonly watchedSince: number;
-      readonly groups: unknown;
-      readonly episodes: unknown;
-    }
-  | { readonly of: 'groups'; readonly saved: readonly import('./groups.js').SavedGroup[] };
 
 const noFlags: readonly string[] = [];
 const futureFlags: readonly string[] = ['future_time'];
