@@ -14,6 +14,25 @@ for (let code = 48; code < 58; code++) classes[code] = digit;
 for (const text of ':=') classes[text.charCodeAt(0)] = separator;
 for (const text of '-_@JA.r~zR/cC') classes[text.charCodeAt(0)] = candidate;
 
+/**
+ * Whether a candidate can tell anything behind the character before it, by `before * 128 + candidate`: most letters and
+ * full stops of a text are none, and need no further look. What `isTelling` asks of that character, and no more.
+ */
+const tellingBehind = new Uint8Array(128 * 128);
+for (const [texts, before] of [
+  ['-@', String.fromCharCode(...Array(128).keys())],
+  ['_', 'pousrmftec1a'],
+  ['J', 'y'],
+  ['A', 'IC'],
+  ['.', '9Gsb'],
+  ['rR', 'eE'],
+  ['~', 'Q'],
+  ['z', 'I'],
+  ['/', 'm'],
+  ['cC', 'iI'],
+] as const)
+  for (const text of texts) for (const one of before) tellingBehind[one.charCodeAt(0) * 128 + text.charCodeAt(0)] = 1;
+
 /** Whether `text` ends in `word` before `end`. */
 function endsWith(text: string, word: string, end: number): boolean {
   return text.startsWith(word, end - word.length);
@@ -68,7 +87,9 @@ export function maySecret(text: string, names: SecretNames): boolean {
       }
     } else {
       if (code !== 45) digits = 0;
-      if (isTelling(text, at, code)) return true;
+      const before = text.charCodeAt(at - 1);
+      // At the start, and behind other alphabets, as behind a zero.
+      if (tellingBehind[(before < 128 ? before : 0) * 128 + code] === 1 && isTelling(text, at, code)) return true;
     }
   }
   return false;
