@@ -1,7 +1,7 @@
 /** Tools with the history of their definitions, and sessions. */
 
 import { z } from 'zod';
-import { fine } from './calls.js';
+import { fine, quantilesOf } from './calls.js';
 import { callsRange, sessionList, sessionQuery, type ToolRow, toolDefinitions, toolList } from './contract.js';
 import { conditionOf } from './filters.js';
 import { route } from './routes.js';
@@ -18,12 +18,12 @@ export const toolRoutes = [
       const { sql, parameters } = conditionOf(query, now);
       const [called, listed] = await Promise.all([
         ask<ToolRow>(
-          `SELECT calls.server_name AS server_name, calls.tool_name AS tool_name, count() AS calls, countIf(NOT calls.outcome IN ${fine}) AS failed,
-             uniq(calls.actor_id) AS actors, quantileTDigest(0.5)(toFloat64(calls.duration_ms)) AS p50, quantileTDigest(0.95)(toFloat64(calls.duration_ms)) AS p95,
+          `SELECT * EXCEPT (durations) FROM (SELECT calls.server_name AS server_name, calls.tool_name AS tool_name, count() AS calls, countIf(NOT calls.outcome IN ${fine}) AS failed,
+             uniq(calls.actor_id) AS actors, ${quantilesOf('0.5, 0.95')} AS durations, durations[1] AS p50, durations[2] AS p95,
              uniqIf(calls.tool_definition_hash, calls.tool_definition_hash != '') AS definitions,
              any(calls.tool_read_only) AS read_only, any(calls.tool_destructive) AS destructive,
              min(calls.occurred_at) AS first_at, max(calls.occurred_at) AS last_at
-           FROM calls WHERE calls.method = 'tools/call' AND ${between} AND ${sql} GROUP BY server_name, tool_name ORDER BY calls DESC LIMIT 2000`,
+           FROM calls WHERE calls.method = 'tools/call' AND ${between} AND ${sql} GROUP BY server_name, tool_name) ORDER BY calls DESC LIMIT 2000`,
           parameters,
         ),
         ask<{ server_name: string; tool_name: string; definitions: number }>(

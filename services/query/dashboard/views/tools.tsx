@@ -15,7 +15,7 @@ export function Tools({ server, tool }: { server?: string; tool?: string }) {
 }
 
 function ToolList() {
-  const address = useAddress('7d');
+  const address = useAddress('24h');
   const found = useAnswer<{ tools: ToolRow[] }>('/tools', useRange(address));
   const tools = found.data?.tools;
   const most = tools?.[0]?.calls ?? 1;
@@ -92,7 +92,7 @@ function ToolList() {
 
 function OneTool({ server, tool }: { server: string; tool: string }) {
   const names = [server === ' ' ? '' : server, tool === ' ' ? '' : tool] as const;
-  const address = useAddress('7d');
+  const address = useAddress('24h');
   const range = useRange(address, [`server_name=${names[0]}`, `tool_name=${names[1]}`]);
   const summary = useAnswer<Summary>('/summary', range);
   const found = useAnswer<ToolDefinitions>('/tools/definitions', { server: names[0], tool: names[1] });
