@@ -149,9 +149,22 @@ function measureOf({ type, roles }: Rule): RuleView['measure'] {
   return part === undefined ? null : { how: 'share', of: `toFloat64(${part})` };
 }
 
+const typeWords: Readonly<Record<string, string>> = {
+  match: 'each call that matches',
+  event_count: 'calls',
+  value_count: 'different values',
+  value_sum: 'sum of values',
+  ratio: 'share of calls',
+  new_value: 'a value not seen before',
+  absence: 'no call',
+  sequence_gap: "a gap in a producer's sequence",
+  temporal: 'steps in any order:',
+  temporal_ordered: 'steps in this order:',
+};
+
 function watches({ type, threshold, window, groupNames, options }: Rule): string {
   const parts = [
-    type.replaceAll('_', ' '),
+    typeWords[type] ?? type.replaceAll('_', ' '),
     threshold === undefined ? '' : `${signs[threshold.comparison]} ${threshold.value}`,
     type.startsWith('temporal') ? `${String(options.steps)} steps` : '',
     window === undefined ? '' : `in ${formatDuration(window.sizeMicros)}`,

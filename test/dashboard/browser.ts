@@ -41,8 +41,8 @@ export interface Opened {
   signIn(path?: string): Promise<void>;
   /** A call of the filesystem's server. */
   aCall(): Promise<{ event_id: string; session_id: string }>;
-  /** Id of the newest alert. */
-  anAlert(): Promise<string>;
+  /** Id of the newest alert whose title begins so; waits for one. */
+  anAlert(title?: string): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -121,9 +121,9 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
         body: lines.join('\n'),
       });
       if (!answer.ok) throw new Error(await answer.text());
-      const giveUpAt = Date.now() + 20_000;
+      const giveUpAt = Date.now() + 60_000;
       while ((await stored()) < before + events.length) {
-        if (Date.now() > giveUpAt) throw new Error('the events were not stored within 20 s');
+        if (Date.now() > giveUpAt) throw new Error('the events were not stored within a minute');
         await delay(50);
       }
     },
@@ -133,12 +133,18 @@ export async function openDashboard(executablePath: string): Promise<Opened> {
       });
       return ((await answer.json()) as { calls: { event_id: string; session_id: string }[] }).calls[0]!;
     },
-    async anAlert() {
-      const answer = await fetch(`${app.url}/api/v1/alerts?limit=200`, {
-        headers: { authorization: `Bearer ${keys.read}` },
-      });
-      const { alerts } = (await answer.json()) as { alerts: { alert_id: string; title: string }[] };
-      return (alerts.find(({ title }) => title.startsWith('Very many calls')) ?? alerts[0])!.alert_id;
+    async anAlert(title = '') {
+      const giveUpAt = Date.now() + 60_000;
+      for (;;) {
+        const answer = await fetch(`${app.url}/api/v1/alerts?limit=200`, {
+          headers: { authorization: `Bearer ${keys.read}` },
+        });
+        const { alerts } = (await answer.json()) as { alerts: { alert_id: string; title: string }[] };
+        const found = alerts.find((each) => each.title.startsWith(title));
+        if (found !== undefined) return found.alert_id;
+        if (Date.now() > giveUpAt) throw new Error(`no alert ${title} within a minute`);
+        await delay(100);
+      }
     },
     async close() {
       await browser.close();

@@ -152,7 +152,8 @@ function walk(
   };
   const step = steps[key];
   if (step === undefined) return false;
-  const next = Math.min(last, Math.max(0, here === null || here === undefined ? (step > 0 ? 0 : last) : here + step));
+  const fromEnd = key === 'End' || (step < 0 && key !== 'Home');
+  const next = here === null ? (fromEnd ? last : 0) : Math.min(last, Math.max(0, here + step));
   const height = plot.over.clientHeight;
   if (shiftKey && onRange !== undefined && here !== null) {
     // The edge that the cursor stands on moves, the other one stays.

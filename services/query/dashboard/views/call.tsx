@@ -2,6 +2,7 @@ import { Link } from 'wouter';
 import type { CallRow, FullCall, Neighbours } from '../../api/contract.js';
 import { linkTo } from '../address.js';
 import { useAnswer } from '../ask.js';
+import { Result } from '../content.js';
 import { Facts, Head, Panel, Trouble } from '../parts.js';
 import { Waiting } from '../table.js';
 import { bytes, Outcome, plain, Said, Time, took } from '../text.js';
@@ -105,11 +106,18 @@ export function Call({ id }: { id: string }) {
           </>
         }
       >
-        {call.session_id !== '' && (
-          <Link className="button" href={`/sessions/${encodeURIComponent(call.session_id)}`}>
-            Its session
-          </Link>
-        )}
+        <div className="actions">
+          {call.session_id !== '' && (
+            <Link className="button" data-key="s" href={`/sessions/${encodeURIComponent(call.session_id)}`}>
+              Its session <kbd>s</kbd>
+            </Link>
+          )}
+          {typeof call.trace_id === 'string' && call.trace_id !== '' && (
+            <Link className="button" data-key="r" href={linkTo('/explore', [`trace_id=${call.trace_id}`], '7d')}>
+              Its trace <kbd>r</kbd>
+            </Link>
+          )}
+        </div>
       </Head>
       {call.error_message !== '' && (
         <div className="problem">
@@ -133,7 +141,7 @@ export function Call({ id }: { id: string }) {
           </Panel>
           <Panel title="Result" aside={<span className="dim">{bytes(call.result_bytes)}</span>}>
             <div className="card">
-              <Json text={String(call.result)} hidden={redactions} root="result" />
+              <Result text={String(call.result)} hidden={redactions} />
             </div>
           </Panel>
           {redactions.length > 0 && (

@@ -115,14 +115,26 @@ function OneSession({ id }: { id: string }) {
         <p className="note">No calls of this session in this time. Choose a longer range.</p>
       )}
       <Panel title="In the order of time">
-        <div className="timeline">
+        <div className="timeline" data-rows>
+          <div className="span dim mono" aria-hidden="true">
+            <span>begins at</span>
+            <span />
+            <span className="scale">
+              <span>0</span>
+              <span>{took((end - start) / 2)}</span>
+              <span>{took(end - start)}</span>
+            </span>
+            <span>took</span>
+          </div>
           {calls.map((call) => {
             const from = (100 * (Date.parse(call.occurred_at) - start)) / (end - start);
             const width = Math.max(0.35, (100 * (call.duration_ms ?? 0)) / (end - start));
             return (
               <Link key={call.event_id} className="span" href={`/calls/${encodeURIComponent(call.event_id)}`}>
-                <span className="what">
+                <span className="dim mono">+{took(Date.parse(call.occurred_at) - start)}</span>
+                <span className={isFine(call.outcome) ? 'what' : 'what bad-text'}>
                   <Said text={call.target || call.method} most={60} />
+                  {!isFine(call.outcome) && ` · ${call.outcome.replaceAll('_', ' ')}`}
                 </span>
                 <span className="track">
                   <svg aria-hidden="true" preserveAspectRatio="none" viewBox="0 0 100 12">
