@@ -252,13 +252,20 @@ export class Throttler {
   /** Decides soon, once for everything that has come in. */
   #decide(): void {
     this.#isDirty = true;
-    this.#deciding ??= this.#decideUntilDone().finally(() => {
+    if (this.#deciding !== undefined || !this.#mayDecide) return;
+    this.#deciding = this.#decideUntilDone().finally(() => {
       this.#deciding = undefined;
+      // It came between the last look and now.
+      if (this.#isDirty) this.#decide();
     });
   }
 
+  get #mayDecide(): boolean {
+    return this.#isOwner && this.#behind.size === 0 && !this.#isClosed;
+  }
+
   async #decideUntilDone(): Promise<void> {
-    while (this.#isDirty && this.#isOwner && this.#behind.size === 0 && !this.#isClosed) {
+    while (this.#isDirty && this.#mayDecide) {
       this.#isDirty = false;
       const nowMicros = this.#options.clock();
       const lifts = this.#lifts();
@@ -277,7 +284,6 @@ export class Throttler {
         this.#wakeAt(Math.min(knownMicros, nextEnd(this.#wishes(), nowMicros)));
       } catch (error) {
         this.#options.onFault(error, 'signals were not written and are tried again');
-        this.#isDirty = true;
         this.#wakeAt(nowMicros + retryMs * 1000);
         return;
       }

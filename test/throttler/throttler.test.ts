@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Alert } from '../../schemas/alert.js';
@@ -8,7 +9,7 @@ import type { Response } from '../../schemas/response.js';
 import { isSignedBy, parseSignal, type ThrottleSignal } from '../../schemas/throttle.js';
 import { formatTimeMicros, parseTimeMicros } from '../../schemas/time.js';
 import { type LocalStream, openLocalStream } from '../../services/stream/local.js';
-import type { Consumer, Topic } from '../../services/stream/stream.js';
+import type { Consumer, ConsumerOptions, Stream, Topic } from '../../services/stream/stream.js';
 import { throttlerMetrics } from '../../services/throttler/metrics.js';
 import { startThrottler, type Throttler, type ThrottlerOptions } from '../../services/throttler/throttler.js';
 import { makeAlert, makeSigner } from './signals.js';
@@ -148,6 +149,41 @@ describe('a throttler', () => {
     await tell(makeAlert(start, { alert_id: 'a2', group: { actor_id: 'bob' } }));
     expect((await written(2))[1]?.scope).toEqual({ actor_id: 'bob' });
     expect(seen).toHaveLength(2);
+  });
+
+  it('decides when the last two partitions that it was behind with are read in one turn', async () => {
+    const handlers = new Map<Topic, ConsumerOptions>();
+    const appended: Topic[] = [];
+    let takeOver: Promise<unknown> | undefined;
+    const scripted: Stream = {
+      append: async (topic, records) => {
+        appended.push(topic);
+        return records.map(() => ({ partition: 0, offset: 0 }));
+      },
+      consume: async (options) => {
+        if (options.group === undefined) handlers.set(options.topic, options);
+        else takeOver = options.assigned([0]);
+        return { commit: async () => undefined, close: async () => undefined, closed: Promise.resolve() };
+      },
+      partitions: async (topic) =>
+        [0, 1].map((partition) => ({ partition, earliestOffset: 0, endOffset: topic === 'responses' ? 1 : 0 })),
+      committed: async () => new Map(),
+      close: async () => undefined,
+    };
+    await startOne({ stream: scripted });
+    await takeOver;
+    const { batch } = handlers.get('responses')!;
+    const throttle = { scope: { actor_id: 'mallory' }, each: [], block: true };
+    await Promise.all(
+      [0, 1].map((partition) => {
+        const record = response({ response_id: `r${partition}`, throttle, ends_at: formatTimeMicros(start + 60e6) });
+        const value = Buffer.from(JSON.stringify(record));
+        const records = [{ key: 'k', value, headers: {}, offset: 0, timestamp: 0 }];
+        return batch({ topic: 'responses', partition, records, nextOffset: 1, endOffset: 1 });
+      }),
+    );
+    await setImmediate();
+    expect(appended).toEqual(['throttle']);
   });
 
   it('does what people say: adds, lifts, and overrides everything', async () => {
