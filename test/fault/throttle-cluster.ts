@@ -73,7 +73,9 @@ interface Refusal {
 
 /** Runs the rounds. Throws where something does not come back at all. */
 export async function killThrottleCluster(options: ThrottleClusterOptions): Promise<ThrottleClusterReport> {
-  const random = seededRandom(options.seed);
+  /** Each part of a round draws by itself, so that what runs at the same time changes no draw. */
+  const drawing = (round: number, part: number): (() => number) =>
+    seededRandom(options.seed * 10_007 + round * 3 + part);
   const report: ThrottleClusterReport = {
     rounds: 0,
     kills: { throttler: 0, gateway: 0, detector: 0, emitter: 0, direct: 0 },
@@ -97,10 +99,11 @@ export async function killThrottleCluster(options: ThrottleClusterOptions): Prom
     const refusals: Refusal[] = [];
     for (let round = 1; round <= options.rounds; round++) {
       const begunMs = Date.now();
+      const random = drawing(round, 0);
       const dying = options.kill ?? killed.filter(() => random() < 0.35);
       // Emitters are asked by one question at a time, so who crosses a line does so before they die.
-      const crossing = crossSome(cluster, callers, random, round, report);
-      const deciding = decideSome(cluster, callers, random, round, report);
+      const crossing = crossSome(cluster, callers, drawing(round, 1), round, report);
+      const deciding = decideSome(cluster, callers, drawing(round, 2), round, report);
       const times = dying.map(() => random() * 800);
       const dead = dying.map(async (name, at) => {
         await delay(times[at]);
@@ -228,6 +231,8 @@ async function check(
     }
     if (Date.now() > deadline) {
       report.lost += 1;
+      // For whoever looks into it.
+      report.faults.push(...cluster.processes.map((each) => each.log()));
       report.faults.push(
         `round ${round}: ${caller.isLifted ? 'the lift' : 'the throttle'} of ${actor} is lost (${records.length} records)`,
       );
