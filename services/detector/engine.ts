@@ -293,9 +293,15 @@ export class Engine {
   /** Goes on with the alerts that another engine has told, and lets go of all others without a word. */
   goOn(told: readonly OpenAlert[]): void {
     this.outlet.forgetEpisodes();
+    const byRule = new Map<string, OpenAlert[]>();
+    for (const alert of told) {
+      const some = byRule.get(alert.ruleId);
+      if (some === undefined) byRule.set(alert.ruleId, [alert]);
+      else some.push(alert);
+    }
     for (const run of this.rules) {
       const byTenant = new Map([...run.shares.keys()].map((tenant) => [tenant, new Map<string, OpenAlert>()]));
-      for (const alert of told.filter(({ ruleId }) => ruleId === run.rule.id))
+      for (const alert of byRule.get(run.rule.id) ?? [])
         byTenant.set(alert.tenant, (byTenant.get(alert.tenant) ?? new Map()).set(alert.key, alert));
       for (const [tenant, alerts] of byTenant) run.share(tenant).episodes.goOn(alerts);
     }
