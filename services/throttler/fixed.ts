@@ -39,7 +39,14 @@ export function* limitWishes(limits: readonly FixedLimit[], nowMicros: number): 
 }
 
 function describe(scope: Wish['scope'], each: readonly ScopeField[]): string {
-  const named = scopeFields.filter((field) => scope[field] !== undefined).map((field) => `${field} ${scope[field]}`);
-  const every = each.map((field) => `each ${field}`);
+  const named = scopeFields
+    .filter((field) => scope[field] !== undefined)
+    .map((field) => `${wordOf(field)} ${scope[field]}`);
+  const every = each.map((field) => `each ${wordOf(field)}`);
   return named.length + every.length === 0 ? '' : ` for ${[...named, ...every].join(', ')}`;
+}
+
+/** As people say it: tool_name is tool. */
+function wordOf(field: ScopeField): string {
+  return field.replace(/_(id|name)$/, '');
 }
