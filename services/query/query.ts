@@ -48,7 +48,7 @@ export async function queryRoom(server: FastifyInstance, options: QueryRoomOptio
     rules,
     access: new Access(keys, sessionSecret(identity.data), Date.now),
     askFor: (request, key, door, statement) => asking.ask(askerOf(request, key, door), statement),
-    status: () => statusOf(status),
+    status: (tenant) => statusOf(status, tenant),
     version: identity.version,
   });
   addPages(server);

@@ -141,7 +141,7 @@ export class ChdbQueries {
     const text = (await session.queryAsync(`EXPLAIN AST ${sql}`, { format: 'TSVRaw' })).text();
     const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant });
     if (refusal) throw new AuditdError('query_refused', refusal);
-    if (namesFormat(text)) {
+    if (namesFormat(text, 'default')) {
       throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
     }
     return text;

@@ -85,7 +85,7 @@ export class ClickHouseQueries {
     if (/^ {1,2}Literal /m.test(ast) && /\boutfile\b/i.test(sql)) {
       throw new AuditdError('query_refused', 'INTO OUTFILE is not taken: it writes files of the server');
     }
-    if (namesFormat(ast)) {
+    if (namesFormat(ast, this.connection.database)) {
       throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
     }
   }

@@ -61,6 +61,10 @@ const openSystemTables: ReadonlySet<string> = new Set(
     .trim()
     .split(/\s+/),
 );
+/** Those of them with sizes of tables, and the columns that hold the sizes: of everybody's rows. */
+const sizedTable = /^(system\.(tables|columns|data_skipping_indices)|information_schema\.(tables|statistics))$/i;
+const sizeColumn =
+  /^(total_\w+|lifetime_\w+|parts|active_\w+|\w+_bytes|\w+_cache_size|serialization_hint|statistics|table_rows|data_length|index_length|cardinality)$/i;
 /** Those that tell of everybody's rows and of the engine's work: for a reader of every tenant. */
 const ownerSystemTables: ReadonlySet<string> = new Set(
   `asynchronous_metrics detached_parts disks errors events merges metrics mutations parts parts_columns processes
@@ -126,7 +130,11 @@ export class Fence {
     const nodes = lines.map(nodeOf);
     if (!nodes.every((node) => this.isKnownFunction(node))) await this.readFunctions();
     if (!nodes.every((node) => this.isKnownTable(node))) await this.readTables();
-    return this.judgeStatement(lines, statement) ?? this.judgeNodes(nodes, statement.isTenant);
+    return (
+      this.judgeStatement(lines, statement) ??
+      this.judgeNodes(nodes, statement.isTenant) ??
+      (statement.isTenant ? sizeRefusal(nodes) : undefined)
+    );
   }
 
   private judgeStatement(lines: readonly string[], { sql, isTenant }: Statement): string | undefined {
@@ -272,6 +280,19 @@ function nodeOf(line: string): AstNode {
   return { type, name };
 }
 
+/** Sizes are hidden by name, so whoever reads such a table has to name what is wanted. */
+function sizeRefusal(nodes: readonly AstNode[]): string | undefined {
+  if (!nodes.some(({ name }) => sizedTable.test(name))) return undefined;
+  for (const { type, name } of nodes) {
+    if (/Asterisk|Matcher/.test(type))
+      return 'with a key of one tenant, name the columns that you want of the tables about tables: sizes are not told';
+    if (type !== 'Identifier') continue;
+    if (sizeColumn.test(name.split('.').at(-1) ?? '') || sizedTable.test(name))
+      return `${name} is not told to a key of one tenant: it counts everybody's rows`;
+  }
+  return undefined;
+}
+
 function systemRefusal(table: string, isTenant: boolean): string | undefined {
   if (openSystemTables.has(table)) return undefined;
   if (!ownerSystemTables.has(table)) return `the table system.${table} is not taken: it tells of the host`;
@@ -286,10 +307,13 @@ function isHarmless({ name, isAggregate, isSystem, categories }: EngineFunction)
 }
 
 /** True when the statement itself chooses a format (`… FORMAT JSON`): the caller has chosen one already. */
-export function namesFormat(ast: string): boolean {
+export function namesFormat(ast: string, database: string): boolean {
   const lines = ast.split('\n');
   // A child of the statement itself is indented by one; in EXPLAIN the statement is one deeper.
-  return /^(SelectWithUnionQuery|ShowTables|DescribeQuery|Explain)/.test(lines[0] ?? '')
-    ? lines.some((line) => /^ Identifier /.test(line))
-    : false;
+  const [, statement] = /^(SelectWithUnionQuery|ShowTables|DescribeQuery|Explain)/.exec(lines[0] ?? '') ?? [];
+  if (statement === undefined) return false;
+  const names = lines.filter((line) => /^ Identifier /.test(line)).map((line) => nodeOf(line).name);
+  // SHOW TABLES FROM has the database in the same place.
+  const databases = new RegExp(`^(${database}|system|information_schema)$`, 'i');
+  return names.some((name) => statement !== 'ShowTables' || !databases.test(name));
 }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createKey, ensureKeys, keyFilePath, openKeys, readSecretFile } from '../../services/access/keys.js';
+import { createKey, ensureKeys, keyFilePath, openKeys, readSecretFile, revokeKey } from '../../services/access/keys.js';
 import { Asking } from '../../services/query/asking.js';
 import { diskState } from '../../services/query/disk.js';
 import { queryRoom } from '../../services/query/query.js';
@@ -209,6 +209,36 @@ describe('GET /v1/status', () => {
     expect(status.stream.map(({ topic }) => topic)).toEqual([...topics]);
     expect(status.losses).toEqual({ lost_calls: 0, damaged_records: 0 });
   });
+});
+
+test('a key of one tenant learns the numbers of its own calls alone', async () => {
+  await store.insert(batchOfCalls(1, 0, 40, Date.UTC(2026, 9, 1, 12), 'acme'));
+  const { key: acme } = await createKey(directory, { name: 'acme-reader', role: 'read', tenant: 'acme' });
+  const headers = { authorization: `Bearer ${acme}` };
+  const told = async (path: string) => (await (await fetch(`${url}${path}`, { headers })).json()) as Status;
+  await expect.poll(async () => (await told('/v1/status')).version, { timeout: 10_000 }).toBe('1.2.3');
+  for (const path of ['/v1/status', '/api/v1/health']) {
+    const status = await told(path);
+    expect(status).toMatchObject({ stream: [], tables: [{ table: 'calls', rows: 40 }], tail_clients: 0 });
+    expect(status.disk).toMatchObject({ store_bytes: 0, stream_bytes: 0, spools: [] });
+    expect(status).not.toHaveProperty('ingestor');
+  }
+});
+
+test('a session of the dashboard ends with its key', async () => {
+  const { key: passing } = await createKey(directory, { name: 'passing', role: 'read', tenant: '*' });
+  const begin = () =>
+    fetch(`${url}/api/v1/session`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ token: passing }),
+    });
+  await expect.poll(async () => (await begin()).ok, { timeout: 10_000 }).toBe(true);
+  const cookie = (await begin()).headers.get('set-cookie')!.split(';')[0]!;
+  const look = async () => (await fetch(`${url}/api/v1/session`, { headers: { cookie } })).status;
+  expect(await look()).toBe(200);
+  await revokeKey(directory, 'passing');
+  await expect.poll(look, { timeout: 10_000 }).toBe(401);
 });
 
 describe('GET /v1/tail', () => {

@@ -189,6 +189,25 @@ export const hostileToTenants: readonly Hostile[] = [
   { sql: "SELECT * FROM calls SETTINGS additional_table_filters = {'calls': '1'}", names: /SETTINGS|readonly/ },
   { sql: 'SELECT 1 IN system.parts', names: /parts/ },
   { sql: 'SHOW TABLES FROM system', names: /tenant/ },
+  ...[
+    'SELECT * FROM system.tables',
+    'SELECT t.* FROM `system`.`tables` AS t',
+    "SELECT COLUMNS('rows') FROM system.tables",
+    'SELECT COLUMNS(total_rows) FROM system.tables',
+    'SELECT * EXCEPT name FROM system.columns',
+    'SELECT total_rows FROM system.tables',
+    'SELECT t.`total_bytes` FROM system.tables AS t',
+    'SELECT name FROM system.tables WHERE system.tables.total_rows > 10',
+    'SELECT name FROM system.tables ORDER BY parts',
+    'SELECT sum(data_compressed_bytes) FROM system.columns',
+    'WITH t AS (SELECT * FROM system.tables) SELECT name FROM t',
+    'SELECT name FROM (SELECT name, data_uncompressed_bytes AS n FROM system.data_skipping_indices) WHERE n > 1',
+    'SELECT table_rows FROM information_schema.tables',
+    'SELECT DATA_LENGTH FROM INFORMATION_SCHEMA.TABLES',
+    'SELECT 1 IN (SELECT total_rows FROM system.tables)',
+    'SELECT tuple(1) IN system.tables',
+    'SELECT a.name FROM system.tables AS a JOIN system.tables AS b USING (total_rows)',
+  ].map((sql) => ({ sql, names: /one tenant/ })),
 ];
 
 export const hostile: readonly Hostile[] = [

@@ -50,7 +50,7 @@ export interface ApiOptions {
   readonly tail: Tail;
   readonly access: Access;
   readonly askFor: AskFor;
-  readonly status: () => Promise<Status>;
+  readonly status: (tenant: string | undefined) => Promise<Status>;
   readonly version: string;
   /** undefined: this process knows no rules. */
   readonly rules: RuleBook | undefined;

@@ -1,4 +1,5 @@
 /** How recording goes: what `GET /v1/status` tells, and what the table shows of losses. */
+import { tenantSeen } from '../../access/keys.js';
 import type { Status } from '../status.js';
 import { health } from './contract.js';
 import { type Route, route } from './routes.js';
@@ -15,13 +16,13 @@ FROM calls WHERE occurred_at > now() - INTERVAL 15 MINUTE`;
 const dead = `SELECT reason, count() AS records, max(recorded_at) AS last_at, argMax(message, recorded_at) AS message
 FROM dead WHERE recorded_at > now() - INTERVAL 30 DAY GROUP BY reason ORDER BY records DESC LIMIT 20`;
 
-export function healthRoutes(status: () => Promise<Status>): Route[] {
+export function healthRoutes(status: (tenant: string | undefined) => Promise<Status>): Route[] {
   return [
     route('GET', '/health', 'Rates, lags, gaps, dead letters and disk', {
       answer: health,
-      handle: async ({ ask }) => {
+      handle: async ({ ask, who }) => {
         const [told, missing, letters, [delay]] = await Promise.all([
-          status(),
+          status(tenantSeen(who.reader)),
           ask(gaps),
           ask(dead),
           ask<{ delays: (number | null)[] }>(delays),
