@@ -9,6 +9,7 @@ import { addDeliveries } from './deliveries.js';
 import { addDemo } from './demo/demo.js';
 import { addDoctor } from './doctor.js';
 import { addDown } from './down.js';
+import { addExport } from './export/export.js';
 import { addKeys } from './keys.js';
 import { addNotify } from './notify.js';
 import { addProxy } from './proxy.js';
@@ -44,6 +45,7 @@ use. wrap leaves with the code of the server that it runs.`,
     addWrap,
     addProxy,
     addQuery,
+    addExport,
     addTail,
     addStatus,
     addDashboard,
