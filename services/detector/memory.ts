@@ -74,34 +74,65 @@ export class Rows {
   }
 }
 
+/** A text of 20 characters, its entry of the map and its number. */
+const bytesPerText = 110;
+/** A map takes 2^24 entries and throws at one more. */
+const mostInMap = 2 ** 24 - 1;
+
 /** Texts that groups hold, each of them once, and a number that stands for one as long as anybody holds it. */
 export class Texts {
-  private readonly numbers = new Map<string, number>();
+  /** One map, and one more when that is full. */
+  private readonly numbers: Map<string, number>[] = [new Map()];
   private readonly texts: string[] = [];
   private readonly holders: number[] = [];
   private readonly free: number[] = [];
+  private held = 0;
+
+  /** @param most Texts in one map. */
+  constructor(private readonly most = mostInMap) {}
 
   /** -1 when nobody holds it. */
   find(text: string): number {
-    return this.numbers.get(text) ?? -1;
+    const { numbers } = this;
+    for (let at = 0; at < numbers.length; at++) {
+      const number = (numbers[at] as Map<string, number>).get(text);
+      if (number !== undefined) return number;
+    }
+    return -1;
   }
 
   /** The text has one holder more. */
   hold(text: string): number {
-    let number = this.numbers.get(text);
-    if (number === undefined) {
+    let number = this.find(text);
+    if (number < 0) {
       number = this.free.pop() ?? this.texts.length;
-      this.numbers.set(text, number);
+      this.mapWithRoom().set(text, number);
       this.texts[number] = text;
       this.holders[number] = 0;
     }
     this.holders[number]!++;
+    this.held++;
     return number;
   }
 
+  /** Bytes of all texts, shared out among all who hold one. */
+  get bytesPerHolder(): number {
+    return (bytesPerText * (this.texts.length - this.free.length)) / Math.max(1, this.held);
+  }
+
+  private mapWithRoom(): Map<string, number> {
+    let map = this.numbers.find(({ size }) => size < this.most);
+    if (map !== undefined) return map;
+    map = new Map();
+    this.numbers.push(map);
+    return map;
+  }
+
   release(number: number): void {
+    this.held--;
     if (--this.holders[number]! > 0) return;
-    this.numbers.delete(this.texts[number] as string);
+    const text = this.texts[number] as string;
+    for (const map of this.numbers) map.delete(text);
     this.texts[number] = '';
     this.free.push(number);
   }
@@ -113,5 +144,9 @@ export class Texts {
 
 export class Memory {
   readonly blocks = new Blocks();
-  readonly texts = new Texts();
+  readonly texts: Texts;
+
+  constructor(mostTexts?: number) {
+    this.texts = new Texts(mostTexts);
+  }
 }

@@ -273,13 +273,14 @@ export class SlidingDistinct implements Evaluator<number> {
     return sum;
   }
 
-  /** Roughly: the row, the block, and a part of each text, which other groups may have too. */
+  /** Roughly: the row, the block, and a share of the texts, which other groups may have too. */
   bytes(state: number): number {
     const { numbers } = this.rows;
     const row = state * rowWidth;
     const many = this.many.get(state);
-    const plain = 8 * 2 ** (numbers[row + classAt] as number) + (numbers[row + countAt] as number) * bytesPerText;
-    return rowWidth * 4 + (many?.bytes ?? plain);
+    if (many !== undefined) return rowWidth * 4 + many.bytes;
+    const texts = (numbers[row + countAt] as number) * this.memory.texts.bytesPerHolder;
+    return rowWidth * 4 + 8 * 2 ** (numbers[row + classAt] as number) + Math.round(texts);
   }
 
   overflow(state: number): number {
@@ -317,6 +318,3 @@ export class SlidingDistinct implements Evaluator<number> {
     this.memory.blocks.give(this.rows.numbers[row + blockAt] as number, this.rows.numbers[row + classAt] as number);
   }
 }
-
-/** Of a text of 20 characters that is in one group only it is 110. */
-const bytesPerText = 40;
