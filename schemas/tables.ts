@@ -6,6 +6,7 @@ import type { Fields } from './field.js';
 import { queriesTopic } from './question.js';
 import type { RecordTopic } from './record-topic.js';
 import { responsesTopic } from './response.js';
+import { savedQueriesTopic } from './saved-query.js';
 import { throttleTopic } from './throttle-topic.js';
 
 /** Topics whose records are stored as they are, each in the table of its name. Calls have a way of their own. */
@@ -15,6 +16,7 @@ export const recordTopics = {
   deliveries: deliveriesTopic,
   queries: queriesTopic,
   responses: responsesTopic,
+  saved_queries: savedQueriesTopic,
   throttle: throttleTopic,
 } as const satisfies Record<string, RecordTopic>;
 

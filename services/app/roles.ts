@@ -119,7 +119,7 @@ export const roles: readonly Role[] = [
     name: 'query',
     summary: 'answers SQL, tail and status over HTTP, and serves the dashboard',
     reads: ['calls'],
-    writes: ['queries', 'responses'],
+    writes: ['queries', 'responses', 'saved_queries'],
     watches: { ingestor: ['calls'] },
     usesStore: true,
     start: async (context) => (await import('./roles/query.js')).start(context),

@@ -20,6 +20,9 @@ interface QueryOptions extends CommonOptions {
   readonly format?: string;
   readonly param: Readonly<Record<string, string>>;
   readonly file?: string;
+  readonly saved?: string;
+  readonly save?: string;
+  readonly forget?: string;
 }
 
 function addParameter(text: string, known: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
@@ -39,11 +42,14 @@ export function addQuery(program: Command): void {
     )
     .option('--param <name=value>', 'value of a placeholder {name:Type}; may be given several times', addParameter, {})
     .option('--file <file>', 'read the statement from a file')
+    .option('--saved <name>', 'ask the statement that is kept under this name')
+    .option('--save <name>', 'keep the statement under this name, for the dashboard too, instead of asking it')
+    .option('--forget <name>', 'keep nothing under this name any more')
     .addHelpText(
       'after',
       `
 Tables and views: calls, tool_calls, actors, tools, sessions, calls_per_minute,
-alert_states, throttles, deliveries_latest, queries, dead. docs/query.md says what
+alert_states, throttles, deliveries_latest, queries, saved_queries_latest, dead. docs/query.md says what
 they hold, docs/cookbook.md has questions to start from.
 
 Examples:
@@ -51,14 +57,17 @@ Examples:
   mcp-auditd query "SELECT tool_name, count() AS calls FROM calls GROUP BY tool_name ORDER BY calls DESC"
   mcp-auditd query --format json "SELECT * FROM tool_calls ORDER BY time DESC LIMIT 5"
   mcp-auditd query "SELECT count() FROM calls WHERE actor_id = {actor:String}" --param actor=alice
-  echo "SELECT 1" | mcp-auditd query -`,
+  echo "SELECT 1" | mcp-auditd query -
+  mcp-auditd query --save busiest "SELECT actor_id, count() AS calls FROM calls GROUP BY actor_id ORDER BY calls DESC"
+  mcp-auditd query --saved busiest --format csv`,
     )
     .action(run);
 }
 
 async function run(sql: string | undefined, options: QueryOptions): Promise<void> {
   const { stdin, stdout } = process;
-  if (sql === undefined && options.file === undefined && stdin.isTTY && stdout.isTTY) {
+  const sources = [sql, options.file, options.saved, options.forget].filter((each) => each !== undefined);
+  if (sources.length === 0 && options.save === undefined && stdin.isTTY && stdout.isTTY) {
     const { Session } = await import('./session/session.js');
     const session = new Session(
       await loadConfiguration(options),
@@ -68,12 +77,16 @@ async function run(sql: string | undefined, options: QueryOptions): Promise<void
     );
     return session.run();
   }
-  if ((sql === undefined) === (options.file === undefined))
-    throw new AuditdError('argument_invalid', 'Expected one statement: as an argument, as - or by --file.');
+  if (sources.length !== 1)
+    throw new AuditdError('argument_invalid', 'Expected one statement: as an argument, as -, by --file or by --saved.');
   const loaded = await loadConfiguration(options);
+  const { forgetQuery, savedStatement, saveQuery } = await import('./saved.js');
+  if (options.forget !== undefined) return forgetQuery(loaded, options.forget);
   let text = sql ?? '';
   if (options.file !== undefined) text = readFileSync(options.file, 'utf8');
+  else if (options.saved !== undefined) text = await savedStatement(loaded, options.saved);
   else if (sql === '-') text = readFileSync(0, 'utf8');
+  if (options.save !== undefined) return saveQuery(loaded, options.save, text);
   const format = options.format ?? (process.stdout.isTTY ? 'table' : 'tsv');
   const question = { sql: text, parameters: options.param };
   const [{ ask, askRows }, { fitsTerminal, renderBlocks, renderTable, shownLines }] = await Promise.all([

@@ -30,7 +30,7 @@ export async function respond(options: ResponseOptions, decision: Decision): Pro
  * The gateway that takes decisions: at MCP_AUDITD_URL with the key in MCP_AUDITD_RESPOND_KEY or the file
  * MCP_AUDITD_RESPOND_KEY_FILE, else the daemon of the directory.
  */
-async function findResponder(data: string): Promise<Daemon> {
+export async function findResponder(data: string): Promise<Daemon> {
   const { MCP_AUDITD_URL, MCP_AUDITD_RESPOND_KEY, MCP_AUDITD_RESPOND_KEY_FILE } = process.env;
   const { readHolder } = await import('../app/hold.js');
   const url = MCP_AUDITD_URL ?? readHolder(data)?.url;

@@ -5,7 +5,16 @@
  * Offsets are JavaScript numbers: safe below 2^53, which at 100,000 records a second lasts 2,800 years.
  */
 
-export const topics = ['calls', 'alerts', 'throttle', 'deliveries', 'responses', 'queries', 'dead'] as const;
+export const topics = [
+  'calls',
+  'alerts',
+  'throttle',
+  'deliveries',
+  'responses',
+  'queries',
+  'saved_queries',
+  'dead',
+] as const;
 export type Topic = (typeof topics)[number];
 
 export interface NewRecord {

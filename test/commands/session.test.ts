@@ -188,6 +188,54 @@ describe.skipIf(!python)('on a terminal (needs python3, whose pty module makes o
     expect(kept).not.toContain('not kept');
   });
 
+  test('a statement is kept under a name, asked by it, shared with the API, and forgotten', async () => {
+    const { shown, code } = await onTerminal(
+      ['query', '--param', 'factor=7'],
+      [
+        { until: 'auditd> ' },
+        { send: '\\saved\r' },
+        { until: 'None is kept yet' },
+        { send: '\\save early\r' },
+        { until: 'Ask a statement first' },
+        { send: 'SELECT 6 * {factor:UInt8} AS product;\r' },
+        { until: 'auditd> ' },
+        { send: '\\save times\r' },
+        { until: 'Kept as times.' },
+        { send: '\\run ti\t' },
+        { until: 'times' },
+        { send: '\r' },
+        { until: '42' },
+        { send: '\\save ../x\r' },
+        { until: 'expected up to 80 letters' },
+        { send: '\\run time\r' },
+        { until: 'did you mean times?' },
+        { send: '\\q\r' },
+      ],
+      { PAGER: '' },
+    );
+    expect(code, shown).toBe(0);
+  });
+
+  test('--save, --saved and --forget do the same for scripts, and a reader may not keep', async () => {
+    const run = (...words: string[]) => sandbox.run(['query', ...words]);
+    expect(await run('--saved', 'times', '--param', 'factor=3')).toMatchObject({ code: 0, stdout: 'product\n18\n' });
+    expect((await run('--save', 'times', 'SELECT {factor:UInt8} + 1')).code).toBe(0);
+    expect(await run('--saved', 'times', '--param', 'factor=3')).toMatchObject({ code: 0, stdout: expect.stringMatching(/\n4\n$/) });
+    const reader = readFileSync(join(sandbox.data, 'keys/reader.key'), 'utf8').trim();
+    const headers = { authorization: `Bearer ${reader}`, 'content-type': 'application/json' };
+    const saved = `${daemon.url}/api/v1/saved`;
+    const refused = await fetch(`${saved}/x`, { method: 'PUT', headers, body: '{"statement":"SELECT 1"}' });
+    expect(refused.status).toBe(403);
+    const { queries } = (await (await fetch(saved, { headers })).json()) as { queries: object[] };
+    expect(queries).toMatchObject([{ name: 'times', statement: 'SELECT {factor:UInt8} + 1' }]);
+    expect((await run('--forget', 'times')).code).toBe(0);
+    const gone = await run('--saved', 'times');
+    expect(gone.code).not.toBe(0);
+    expect(gone.stderr).toContain('No query is kept as "times"');
+    expect((await run('--forget', 'times')).stderr).toContain('No query is kept as times');
+    expect((await run('--save', 'x', '--saved', 'y', 'SELECT 1')).stderr).toContain('Expected one statement');
+  });
+
   test('a pager that is left early ends the statement, and one that does not run is done without', async () => {
     const steps = [
       { until: 'auditd> ' },

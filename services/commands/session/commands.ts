@@ -3,7 +3,10 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { savedNameSchema } from '../../../schemas/saved-query.js';
 import { formats } from '../query.js';
+import { forgetQuery, listSaved, savedStatement, saveQuery } from '../saved.js';
+import { shownLines } from '../terminal.js';
 import { matching } from './names.js';
 import type { Session } from './session.js';
 
@@ -74,6 +77,51 @@ export const commands: Readonly<Record<string, Command>> = {
       session.say(`The pager is ${session.settings.pager === undefined ? 'off' : 'on'}.`);
     },
   },
+  save: {
+    usage: '\\save NAME',
+    says: 'keep the last statement under a name, for the dashboard too',
+    candidates: savedNames,
+    run: (session, name) =>
+      session.guarded(async () => {
+        if (name === '' || session.current === '') return session.say('Ask a statement first, then \\save NAME.');
+        await saveQuery(session.loaded, name, session.current);
+        session.say(`Kept as ${shownLines(name)}.`);
+      }),
+  },
+  saved: {
+    usage: '\\saved',
+    says: 'the statements that are kept',
+    run: (session) =>
+      session.guarded(async () => {
+        const all = await listSaved(session.loaded);
+        if (all.length === 0) return session.say('None is kept yet: \\save NAME keeps the last statement.');
+        const rows = all.map(({ name, statement, author, saved_at }) => [name, author, saved_at, statement]);
+        await session.show(['name', 'author', 'saved_at', 'statement'], rows);
+      }),
+  },
+  run: {
+    usage: '\\run NAME',
+    says: 'ask a statement that is kept',
+    candidates: savedNames,
+    run: async (session, name) => {
+      let statement = '';
+      await session.guarded(async () => {
+        statement = await savedStatement(session.loaded, name);
+      });
+      if (statement !== '') await session.replace(`${statement.replace(/;\s*$/, '')}\n;`);
+    },
+  },
+  forget: {
+    usage: '\\forget NAME',
+    says: 'keep it no longer',
+    candidates: savedNames,
+    run: (session, name) =>
+      session.guarded(async () => {
+        if (name === '') return session.say('Which one? \\saved shows them.');
+        await forgetQuery(session.loaded, name);
+        session.say(`${shownLines(name)} is forgotten.`);
+      }),
+  },
   e: {
     usage: '\\e',
     says: 'the statement in $VISUAL or $EDITOR (default vi)',
@@ -91,6 +139,11 @@ export const commands: Readonly<Record<string, Command>> = {
   },
   q: { usage: '\\q', says: 'leave', run: async (session) => session.leave() },
 };
+
+async function savedNames(session: Session): Promise<string[]> {
+  const names = (await listSaved(session.loaded)).map(({ name }) => name);
+  return names.filter((name) => savedNameSchema.safeParse(name).success);
+}
 
 export async function completeCommand(line: string, session: Session): Promise<[string[], string]> {
   const match = /^\\(\S+)\s+(\S*)$/.exec(line);

@@ -14,6 +14,7 @@ import { healthRoutes } from './health.js';
 import { openApiDocument } from './openapi.js';
 import { type AskRows, checked, type Route } from './routes.js';
 import { type RuleBook, ruleRoutes } from './rules.js';
+import { savedRoutes } from './saved.js';
 import { sessionRoutes } from './sessions.js';
 import { sqlRoutes } from './sql.js';
 import { tailRoutes } from './tail.js';
@@ -65,9 +66,24 @@ const askBytesWith =
     return askFor(request, who.reader, who.door, { ...statement, settings, signal: untilClientLeaves(reply) });
   };
 
+/** Rows of short answers, for whoever asks. */
+export type AskAs = (request: FastifyRequest, reply: FastifyReply, who: Principal) => AskRows;
+
+const askAsWith =
+  (askBytes: AskBytes): AskAs =>
+  (request, reply, who) =>
+  async <T>(sql: string, parameters: Readonly<Record<string, string>> = {}) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of askBytes(request, reply, who, { sql, format: 'JSONEachRow', parameters }))
+      chunks.push(chunk);
+    const lines = Buffer.concat(chunks).toString().split('\n');
+    return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
+  };
+
 /** Every route, also for docs/openapi.json. */
 export function apiRoutes(options: Omit<ApiOptions, 'clock'>): Route[] {
   const { stream, access, rules, askFor } = options;
+  const askBytes = askBytesWith(askFor);
   return [
     ...sessionRoutes(access, options.version),
     ...callRoutes,
@@ -75,7 +91,8 @@ export function apiRoutes(options: Omit<ApiOptions, 'clock'>): Route[] {
     ...toolRoutes,
     ...alertRoutes(stream, access, rules),
     ...ruleRoutes(rules),
-    ...sqlRoutes(askBytesWith(askFor)),
+    ...sqlRoutes(askBytes),
+    ...savedRoutes(stream, access, askAsWith(askBytes)),
     ...healthRoutes(options.status),
   ];
 }
@@ -83,7 +100,7 @@ export function apiRoutes(options: Omit<ApiOptions, 'clock'>): Route[] {
 /** A fastify plugin, to be registered below /api/v1. */
 export async function api(server: FastifyInstance, options: ApiOptions): Promise<void> {
   const { access, askFor, clock = Date.now } = options;
-  const askBytes = askBytesWith(askFor);
+  const askAs = askAsWith(askBytesWith(askFor));
   const routes = apiRoutes(options);
   const document = openApiDocument(routes);
   server.setErrorHandler(answerError);
@@ -99,19 +116,12 @@ export async function api(server: FastifyInstance, options: ApiOptions): Promise
       handler: async (request, reply) => {
         void reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
         const who = route.role === 'viewer' ? access.principal(request) : (undefined as never);
-        const ask: AskRows = async <T>(sql: string, parameters: Readonly<Record<string, string>> = {}) => {
-          const chunks: Uint8Array[] = [];
-          for await (const chunk of askBytes(request, reply, who, { sql, format: 'JSONEachRow', parameters }))
-            chunks.push(chunk);
-          const lines = Buffer.concat(chunks).toString().split('\n');
-          return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
-        };
         const answer = await route.handle({
           query: checked(route.query, request.query) as never,
           body: checked(route.body, request.body) as never,
           params: request.params as Record<string, string>,
           who,
-          ask,
+          ask: askAs(request, reply, who),
           now: clock(),
           request,
           reply,

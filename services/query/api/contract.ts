@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { alertStates, levels } from '../../../schemas/alert.js';
 import { outcomes } from '../../../schemas/event.js';
 import { responseKinds, responseRequestSchema } from '../../../schemas/response.js';
+import { savedQueryRequestSchema } from '../../../schemas/saved-query.js';
 
 const time = z.string().meta({ format: 'date-time' });
 const map = z.record(z.string(), z.string());
@@ -394,6 +395,18 @@ export const sqlSchema = z.object({
   functions: textList,
 });
 export type SqlSchema = z.infer<typeof sqlSchema>;
+
+export const savedQueryRequest = savedQueryRequestSchema;
+export const savedQuery = z.object({
+  name: z.string(),
+  tenant: z.string(),
+  statement: z.string().describe('Empty where the name was forgotten.'),
+  author: z.string(),
+  author_key: z.string(),
+  saved_at: time,
+});
+export const savedQueryList = z.object({ queries: z.array(savedQuery) });
+export type SavedQueryList = z.infer<typeof savedQueryList>;
 
 export const health = z.looseObject({
   version: z.string(),

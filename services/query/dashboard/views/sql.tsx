@@ -1,6 +1,6 @@
 import type { EditorView } from '@codemirror/view';
 import { useCallback, useMemo, useRef, useState } from 'react';
-import type { SqlAnswer, SqlSchema } from '../../api/contract.js';
+import type { SavedQueryList, SqlAnswer, SqlSchema } from '../../api/contract.js';
 import { type Address, useAddress } from '../address.js';
 import { post, send, useAnswer } from '../ask.js';
 import { Chart } from '../chart.js';
@@ -29,15 +29,6 @@ const questions: readonly (readonly [string, string])[] = [
 ];
 /** Points that a chart still draws, and rows that the table holds. */
 const mostRows = 100_000;
-const shelf = 'saved queries';
-
-function saved(): Record<string, string> {
-  try {
-    return JSON.parse(localStorage.getItem(shelf) ?? '{}') as Record<string, string>;
-  } catch {
-    return {};
-  }
-}
 
 /** SQL over everything that is on record. */
 export function Sql() {
@@ -47,7 +38,7 @@ export function Sql() {
   const [answer, setAnswer] = useState<SqlAnswer>();
   const [error, setError] = useState<unknown>(null);
   const [running, setRunning] = useState<AbortController>();
-  const [shelved, setShelved] = useState(saved);
+  const kept = useAnswer<SavedQueryList>('/saved');
   const [name, setName] = useState('');
   const editor = useRef<EditorView>(null);
   const { set } = address;
@@ -63,6 +54,19 @@ export function Sql() {
   const open = (query: string): void => {
     editor.current?.dispatch({ changes: { from: 0, to: editor.current.state.doc.length, insert: query } });
     editor.current?.focus();
+  };
+  /** Keeps a statement, or forgets the name; false when the server refuses. */
+  const keep = async (as: string, statement: string | undefined): Promise<boolean> => {
+    const path = `/saved/${encodeURIComponent(as)}`;
+    try {
+      await (statement === undefined ? send('DELETE', path) : send('PUT', path, { statement }));
+      setError(null);
+      await kept.refetch();
+      return true;
+    } catch (told) {
+      setError(told);
+      return false;
+    }
   };
   const download = async (): Promise<void> => {
     try {
@@ -98,11 +102,8 @@ export function Sql() {
               className="actions"
               onSubmit={(event) => {
                 event.preventDefault();
-                if (name.trim() === '') return;
-                const next = { ...shelved, [name.trim()]: text.current };
-                localStorage.setItem(shelf, JSON.stringify(next));
-                setShelved(next);
-                setName('');
+                const saved = name.trim();
+                if (saved !== '') void keep(saved, text.current).then((done) => done && setName(''));
               }}
             >
               <input
@@ -122,22 +123,18 @@ export function Sql() {
           {answer !== undefined && <Answer answer={answer} address={address} />}
         </div>
         <div className="stack">
-          {Object.keys(shelved).length > 0 && (
-            <Panel title="Saved in this browser">
-              {Object.entries(shelved).map(([each, query]) => (
-                <p key={each}>
-                  <button type="button" className="button quiet" onClick={() => open(query)}>
-                    {plain(each, 80)}
+          {kept.data !== undefined && kept.data.queries.length > 0 && (
+            <Panel title="Saved">
+              {kept.data.queries.map((each) => (
+                <p key={`${each.tenant} ${each.name}`}>
+                  <button type="button" className="button quiet" onClick={() => open(each.statement)}>
+                    {plain(each.name, 80)}
                   </button>
                   <button
                     type="button"
                     className="button quiet"
-                    aria-label={`Forget ${each}`}
-                    onClick={() => {
-                      const { [each]: _, ...rest } = shelved;
-                      localStorage.setItem(shelf, JSON.stringify(rest));
-                      setShelved(rest);
-                    }}
+                    aria-label={`Forget ${plain(each.name, 80)}`}
+                    onClick={() => void keep(each.name, undefined)}
                   >
                     ×
                   </button>
