@@ -116,6 +116,9 @@ export interface Retention {
 
 export const defaultRetention: Retention = { retentionDays: 90, bodyRetentionDays: 30 };
 
+/** What people keep until they forget it. */
+const keptWithoutEnd: ReadonlySet<string> = new Set<RecordTable>(['saved_queries']);
+
 /**
  * The ALTERs that bring the tables' TTLs to the retention asked for; none when they have it. `definitions` are the
  * tables' CREATE statements. Changing metadata is enough: the next merges and the drops of whole parts go by the new
@@ -126,6 +129,7 @@ export function retentionChanges(definitions: ReadonlyMap<string, string>, reten
   const changes: string[] = [];
   const settings = 'SETTINGS materialize_ttl_after_modify = 0';
   for (const table of Object.keys(tableFields)) {
+    if (keptWithoutEnd.has(table)) continue;
     const definition = definitions.get(table) ?? '';
     const current = /\nTTL toDate\(recorded_at\) \+ toIntervalDay\((\d+)\)/.exec(definition)?.[1];
     if (Number(current) !== retentionDays) {

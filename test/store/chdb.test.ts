@@ -79,6 +79,8 @@ describe('chdb', () => {
     const first = await definition();
     expect(first).toMatch(/\nTTL toDate\(recorded_at\) \+ toIntervalDay\(7\)/);
     expect(first.match(/toIntervalDay\(2\)/g)).toHaveLength(2);
+    const saved = await rowsOf<{ statement: string }>(store, 'SHOW CREATE TABLE saved_queries');
+    expect(saved[0]?.statement).not.toContain('TTL');
     const executed: string[] = [];
     const target = store as unknown as { execute(sql: string): Promise<void> };
     const execute = target.execute.bind(store);
