@@ -220,7 +220,10 @@ describe.skipIf(!python)('on a terminal (needs python3, whose pty module makes o
     const run = (...words: string[]) => sandbox.run(['query', ...words]);
     expect(await run('--saved', 'times', '--param', 'factor=3')).toMatchObject({ code: 0, stdout: 'product\n18\n' });
     expect((await run('--save', 'times', 'SELECT {factor:UInt8} + 1')).code).toBe(0);
-    expect(await run('--saved', 'times', '--param', 'factor=3')).toMatchObject({ code: 0, stdout: expect.stringMatching(/\n4\n$/) });
+    expect(await run('--saved', 'times', '--param', 'factor=3')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/\n4\n$/),
+    });
     const reader = readFileSync(join(sandbox.data, 'keys/reader.key'), 'utf8').trim();
     const headers = { authorization: `Bearer ${reader}`, 'content-type': 'application/json' };
     const saved = `${daemon.url}/api/v1/saved`;
