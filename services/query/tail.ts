@@ -36,7 +36,10 @@ export interface TailOptions {
   /** Whose calls it sees; undefined: everybody's. */
   readonly tenant?: string | undefined;
   readonly wants: (event: Readonly<Record<string, unknown>>) => boolean;
-  /** Of more events in a second the first so many are sent; `event: rate` tells each second how many there were. */
+  /**
+   * Events a second that are sent, on average; after a quiet second as many at once. `event: rate` tells each second how
+   * many there were and how many were sent.
+   */
   readonly mostPerSecond?: number;
   /** What is sent of an event; all of it where nothing is said. */
   readonly brief?: (event: Readonly<Record<string, unknown>>) => object;
@@ -66,6 +69,9 @@ interface Client extends TailOptions {
   /** In this second. */
   matched: number;
   shown: number;
+  /** Events that may be sent now, at `allowedAtMs` of the process's clock: of many, those that are sent lie evenly in time. */
+  allowed: number;
+  allowedAtMs: number;
 }
 
 /** The event as it is shown: what the producer sent, and what gateway and stream know of it. Undefined: no JSON object. */
@@ -114,7 +120,16 @@ export class Tail {
   async add(response: ServerResponse, options: TailOptions): Promise<void> {
     if (this.clients.size >= maxClients)
       throw new AuditdError('tail_clients_limit', `${maxClients} clients are looking on already.`);
-    const client: Client = { ...options, response, ready: false, skipped: 0, matched: 0, shown: 0 };
+    const client: Client = {
+      ...options,
+      response,
+      ready: false,
+      skipped: 0,
+      matched: 0,
+      shown: 0,
+      allowed: options.mostPerSecond ?? Number.POSITIVE_INFINITY,
+      allowedAtMs: performance.now(),
+    };
     this.clients.add(client);
     response.on('drain', () => this.tellSkipped(client));
     response.once('close', () => this.remove(client));
@@ -194,6 +209,12 @@ export class Tail {
   }
 
   private publish(batch: RecordBatch): void {
+    const nowMs = performance.now();
+    for (const client of this.clients) {
+      const { mostPerSecond: most = Number.POSITIVE_INFINITY } = client;
+      client.allowed = Math.min(most, client.allowed + (most * (nowMs - client.allowedAtMs)) / 1_000);
+      client.allowedAtMs = nowMs;
+    }
     for (const record of batch.records) {
       const event = shownEvent(record, batch.partition);
       // A record that is no JSON becomes a dead letter elsewhere; here there is nothing to show.
@@ -203,7 +224,8 @@ export class Tail {
         if (!client.ready || (client.tenant !== undefined && client.tenant !== event.tenant)) continue;
         if (!client.wants(event)) continue;
         client.matched++;
-        if (client.shown >= (client.mostPerSecond ?? Number.POSITIVE_INFINITY)) continue;
+        if (client.allowed < 1) continue;
+        client.allowed--;
         client.shown++;
         if (client.brief !== undefined) this.send(client, frameOf(client.brief(event)));
         else {

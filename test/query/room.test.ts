@@ -259,9 +259,12 @@ describe('GET /v1/tail', () => {
   }
 
   /** Events of a tail that has begun; `next` resolves to name and data of the next one. */
-  async function follow(query = ''): Promise<{ next(): Promise<[string, Record<string, unknown>]>; stop(): void }> {
+  async function follow(
+    query = '',
+    path = '/v1/tail',
+  ): Promise<{ next(): Promise<[string, Record<string, unknown>]>; stop(): void }> {
     const stopped = new AbortController();
-    const response = await fetch(`${url}/v1/tail${query}`, {
+    const response = await fetch(`${url}${path}${query}`, {
       headers: { authorization: `Bearer ${key}` },
       signal: stopped.signal,
     });
@@ -330,6 +333,29 @@ describe('GET /v1/tail', () => {
     };
     expect(await refuse('colour=red')).toContain('"colour", expected some of tool, server, actor');
     expect(await refuse(Array.from({ length: 65 }, (_, index) => `tool=${index}`).join('&'))).toContain('64 values');
+  });
+
+  test('who asks for so many a second is sent a sample, and told of the rest', async () => {
+    const tail = await follow('?most=2', '/api/v1/tail');
+    await append(...Array.from({ length: 10 }, (_, number) => ({ event_id: `${number}` })));
+    const ids: unknown[] = [];
+    let told = { matched: 0, shown: 0 };
+    while (told.matched < 10) {
+      const [name, data] = await tail.next();
+      if (name === 'message') ids.push(data.event_id);
+      else told = { matched: told.matched + Number(data.matched), shown: told.shown + Number(data.shown) };
+    }
+    expect(ids.slice(0, 2)).toEqual(['0', '1']);
+    expect(told).toEqual({ matched: 10, shown: ids.length });
+    expect(ids.length).toBeLessThan(10);
+    // Those that may be sent come back with time.
+    while (ids.length < 4) {
+      await append({ event_id: 'later' });
+      const [name, data] = await tail.next();
+      if (name === 'message') ids.push(data.event_id);
+    }
+    expect(ids.at(-1)).toBe('later');
+    tail.stop();
   });
 
   test('who reads too slowly is told how many calls were skipped, and nobody else loses one', async () => {

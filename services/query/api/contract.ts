@@ -86,7 +86,7 @@ export type FullCall = z.infer<typeof fullCall> & CallRow & Readonly<Record<stri
 export const tailQuery = z.strictObject({
   filter: many.describe('As of /calls.'),
   most: limit(1000, 100).describe(
-    'Calls that are sent of one second. Each second `event: rate` tells how many there were and how many were sent.',
+    'Calls a second that are sent, on average. Each second `event: rate` tells how many there were and how many were sent.',
   ),
 });
 

@@ -16,7 +16,7 @@ import { Alerts } from './views/alerts.js';
 import { Call } from './views/call.js';
 import { Explore } from './views/explore.js';
 import { Health } from './views/health.js';
-import { Now } from './views/now.js';
+import { askNow, Now } from './views/now.js';
 import { Rules } from './views/rules.js';
 import { Sessions } from './views/sessions.js';
 import { Tools } from './views/tools.js';
@@ -236,10 +236,14 @@ async function start(): Promise<void> {
   let told: string | undefined;
   if (token !== undefined) {
     history.replaceState(null, '', location.pathname + location.search);
-    await post('/session', { token }).catch((error: Error) => {
-      told = error.message;
-    });
+    await post<SessionAnswer>('/session', { token }).then(
+      (me) => queries.setQueryData(['/session', {}], me),
+      (error: Error) => {
+        told = error.message;
+      },
+    );
   }
+  if (told === undefined && ['/', '/now'].includes(location.pathname)) askNow();
   createRoot(document.getElementById('root')!).render(
     <StrictMode>
       <QueryClientProvider client={queries}>{told === undefined ? <App /> : <Login told={told} />}</QueryClientProvider>

@@ -23,6 +23,41 @@ export async function openView(browser: Browser, sandbox: Sandbox, url: string, 
   return page;
 }
 
+/**
+ * From the link to the first figures, with nothing cached, so many times; milliseconds. A browser that stands still is ended.
+ * undefined where no Chromium is installed. @throws Error, naming the step, when they do not come within `limitMs` in all.
+ */
+export async function timeFirstFigures(
+  sandbox: Sandbox,
+  url: string,
+  path: string,
+  rounds: number,
+  limitMs: number,
+): Promise<number[] | undefined> {
+  const times: number[] = [];
+  let step = '';
+  const browser = await openBrowser();
+  if (browser === undefined) return undefined;
+  const limit = setTimeout(() => void browser.close(), limitMs);
+  try {
+    for (let round = 1; round <= rounds; round++) {
+      step = `the page to load, round ${round}`;
+      const page = await openView(browser, sandbox, url, path);
+      step = `its figures, round ${round}`;
+      times.push(await untilData(page));
+      await page.context().close();
+    }
+    return times;
+  } catch (error) {
+    throw new Error(`Chromium: waited in vain for ${step} (of ${rounds}, ${limitMs / 1000} s in all).`, {
+      cause: error,
+    });
+  } finally {
+    clearTimeout(limit);
+    await browser.close();
+  }
+}
+
 /** What happened on the page, in its own clock: milliseconds since the navigation began. */
 export interface Notes {
   /** When the first figures of the view had values. */

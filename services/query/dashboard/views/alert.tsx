@@ -53,7 +53,13 @@ export function OneAlert({ id }: { id: string }) {
               whole={chart.data?.how !== 'share'}
             />
           </Panel>
-          <Panel title={`Evidence: ${number(alert.evidence.length)} of ${number(alert.count)} calls`}>
+          <Panel
+            title={
+              alert.evidence.length < alert.count
+                ? `Evidence: ${number(alert.evidence.length)} of the ${number(alert.count)} calls at which it held`
+                : 'Evidence: the calls at which it held'
+            }
+          >
             <Calls
               calls={alert.evidence}
               short
@@ -125,6 +131,11 @@ function Standing({ alert }: { alert: FullAlert }) {
   );
 }
 
+/** An alert counts the calls at which its condition was met, and not those that the condition counts. */
+function heldAt(calls: number): string {
+  return `held at ${number(calls)} ${calls === 1 ? 'call' : 'calls'}`;
+}
+
 /** Whom it is about, and what crossed. */
 function Who({ alert }: { alert: FullAlert }) {
   const groups = Object.entries(alert.group);
@@ -165,7 +176,7 @@ function Who({ alert }: { alert: FullAlert }) {
         <Said text={alert.reason} most={2_000} />
       </p>
       <p className="dim">
-        {number(alert.count)} {alert.count === 1 ? 'call' : 'calls'} so far ·{' '}
+        {heldAt(alert.count)} so far ·{' '}
         {others === 0 ? (
           'for the first time'
         ) : (
@@ -204,7 +215,7 @@ function SoFar({ alert }: { alert: FullAlert }) {
       at,
       key: `r${revision}`,
       text: <span className={`standing ${state === 'resolved' ? 'resolved' : 'firing'}`}>{state}</span>,
-      note: `${number(count)} ${count === 1 ? 'call' : 'calls'}`,
+      note: heldAt(count),
     })),
     ...alert.decisions.map(({ at, response_id, kind, author, reason }) => ({
       at,

@@ -1,18 +1,24 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import { type ReactNode, useMemo } from 'react';
 import { Link } from 'wouter';
-import type { AlertList, CallRow, Series, Summary, ThrottleRow } from '../../api/contract.js';
+import type { AlertList, Series, Summary, ThrottleRow } from '../../api/contract.js';
 import { linkTo, timesOf, useAddress } from '../address.js';
-import { streamPath, useAnswer } from '../ask.js';
+import { get, queries, useAnswer } from '../ask.js';
 import { Calls } from '../calls.js';
 import { Chart } from '../chart.js';
 import { useTick } from '../clock.js';
 import { Filters } from '../filters.js';
+import { type Live, useLive, useLivePart } from '../live.js';
 import { Figure, Head, NoCalls, Panel, Trouble } from '../parts.js';
 import { compact, isFine, percent, took } from '../text.js';
 import { AlertLine } from './alerts.js';
 import { Throttles } from './throttles.js';
 
-const shownCalls = 500;
+/** Asks for the figures before the page knows who looks: the answers to both come together. */
+export function askNow(): void {
+  const filter = new URLSearchParams(location.search).getAll('filter');
+  const range = { ...timesOf('15m', Date.now()), filter };
+  void queries.prefetchQuery({ queryKey: ['/summary', range], queryFn: () => get('/summary', range) });
+}
 
 /** What happens now. */
 export function Now() {
@@ -25,7 +31,6 @@ export function Now() {
   const throttles = useAnswer<{ throttles: ThrottleRow[] }>('/throttles', {}, 5_000);
   const live = useLive(address.filters);
   const found = summary.data;
-  const perSecond = found === undefined ? 0 : found.calls / 900;
   const lines = useMemo(
     () =>
       series.data === undefined
@@ -53,10 +58,7 @@ export function Now() {
       <Filters address={address} />
       <Trouble error={summary.error ?? series.error} />
       <div className="figures">
-        <Figure
-          name={live.rate === undefined ? 'calls a second, 15 min' : 'calls in the last second'}
-          value={compact(live.rate?.matched ?? Math.round(perSecond * 10) / 10)}
-        />
+        <LiveRate live={live} usual={found === undefined ? 0 : found.calls / 900} />
         <Figure name="calls" value={found === undefined ? '…' : compact(found.calls)} />
         <Figure
           name="failed"
@@ -86,9 +88,8 @@ export function Now() {
             />
           </Panel>
           <Panel title="Live" aside={<LiveState live={live} />}>
-            <Calls
-              calls={live.calls}
-              label="Calls as they are recorded"
+            <LiveCalls
+              live={live}
               empty={
                 found?.calls === 0 ? (
                   <NoCalls address={address} />
@@ -164,65 +165,38 @@ function Outcomes({ outcomes }: { outcomes: Readonly<Record<string, number>> }) 
   );
 }
 
-interface Live {
-  readonly calls: readonly CallRow[];
-  readonly state: 'connecting' | 'live' | 'paused' | 'broken';
-  readonly rate: { readonly matched: number; readonly shown: number } | undefined;
-  readonly pause: (paused: boolean) => void;
+/** Draws itself; the figures beside it stay as they are. */
+function LiveRate({ live, usual }: { live: Live; usual: number }) {
+  const rate = useLivePart(live, 'rate');
+  return (
+    <Figure
+      name={rate === undefined ? 'calls a second, 15 min' : 'calls a second, 5 s'}
+      value={perSecond(rate?.matched ?? usual)}
+    />
+  );
 }
 
-/** The newest calls of the stream. What comes between two frames is shown with the next one. */
-function useLive(filters: readonly string[]): Live {
-  const [calls, setCalls] = useState<readonly CallRow[]>([]);
-  const [state, setState] = useState<Live['state']>('connecting');
-  const [rate, setRate] = useState<Live['rate']>();
-  const paused = useRef(false);
-  const path = streamPath('/tail', { filter: filters, most: 200 });
-  useEffect(() => {
-    setCalls([]);
-    setRate(undefined);
-    setState('connecting');
-    const source = new EventSource(path);
-    let waiting: CallRow[] = [];
-    let frame = 0;
-    const show = (): void => {
-      frame = 0;
-      if (paused.current) return;
-      const fresh = waiting.reverse();
-      waiting = [];
-      setCalls((old) => [...fresh, ...old].slice(0, shownCalls));
-    };
-    source.onmessage = ({ data }) => {
-      waiting.push(JSON.parse(data as string) as CallRow);
-      if (waiting.length > shownCalls) waiting.shift();
-      if (frame === 0) frame = requestAnimationFrame(show);
-    };
-    source.addEventListener('ready', () => setState('live'));
-    source.addEventListener('rate', ({ data }) => setRate(JSON.parse(data as string) as Live['rate']));
-    source.onerror = () => setState('broken');
-    return () => {
-      cancelAnimationFrame(frame);
-      source.close();
-    };
-  }, [path]);
-  const pause = useCallback((stop: boolean) => {
-    paused.current = stop;
-    setState(stop ? 'paused' : 'live');
-  }, []);
-  return { calls, state, rate, pause };
+function perSecond(rate: number): string {
+  return compact(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate));
 }
 
-function LiveState({ live: { state, rate, pause } }: { live: Live }) {
+function LiveCalls({ live, empty }: { live: Live; empty: ReactNode }) {
+  return <Calls calls={useLivePart(live, 'calls')} label="Calls as they are recorded" empty={empty} />;
+}
+
+function LiveState({ live }: { live: Live }) {
+  const state = useLivePart(live, 'state');
+  const rate = useLivePart(live, 'rate');
   const words = { connecting: 'connecting', live: 'live', paused: 'paused', broken: 'the stream broke; trying again' };
   return (
     <span className={state === 'live' ? 'live' : 'live off'}>
       <span data-live={state}>{words[state]}</span>
       {rate !== undefined && rate.matched > rate.shown && (
         <span data-sampled>
-          · {compact(rate.shown)} of {compact(rate.matched)} a second shown
+          · {perSecond(rate.shown)} of {perSecond(rate.matched)} a second shown
         </span>
       )}
-      <button type="button" className="button quiet" data-key="p" onClick={() => pause(state !== 'paused')}>
+      <button type="button" className="button quiet" data-key="p" onClick={() => live.pause(state !== 'paused')}>
         {state === 'paused' ? 'go on' : 'pause'} <kbd>p</kbd>
       </button>
     </span>

@@ -1,0 +1,123 @@
+/** The newest calls of the stream, held outside of React: what shows them is drawn anew four times a second at most. */
+import { useEffect, useState, useSyncExternalStore } from 'react';
+import type { CallRow } from '../api/contract.js';
+import { streamPath } from './ask.js';
+
+const mostShown = 500;
+/** Calls a second that the server sends of more: nobody reads as many. */
+const mostPerSecond = 40;
+const everyMs = 250;
+/** One second is 0 between two calls; so many together are a rate that can be read. */
+const rateSeconds = 5;
+
+export interface LiveNow {
+  /** The newest first. */
+  readonly calls: readonly CallRow[];
+  readonly state: 'connecting' | 'live' | 'paused' | 'broken';
+  /** Calls of a second, on average of the last five: those there were, and those that were sent. */
+  readonly rate: { readonly matched: number; readonly shown: number } | undefined;
+}
+
+/** Read from the stream from `open` on until `close`; while the page is hidden it is closed. */
+export class Live {
+  private now: LiveNow = { calls: [], state: 'connecting', rate: undefined };
+  private readonly watchers = new Set<() => void>();
+  private source: EventSource | undefined;
+  private paused = false;
+  /** As text: what is never shown is never parsed. */
+  private waiting: string[] = [];
+  private seconds: { readonly matched: number; readonly shown: number }[] = [];
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly path: string) {}
+
+  readonly subscribe = (changed: () => void): (() => void) => {
+    this.watchers.add(changed);
+    return () => this.watchers.delete(changed);
+  };
+  readonly calls = (): readonly CallRow[] => this.now.calls;
+  readonly state = (): LiveNow['state'] => this.now.state;
+  readonly rate = (): LiveNow['rate'] => this.now.rate;
+
+  open(): void {
+    document.addEventListener('visibilitychange', this.follow);
+    this.follow();
+  }
+
+  close(): void {
+    document.removeEventListener('visibilitychange', this.follow);
+    this.leave();
+  }
+
+  pause(paused: boolean): void {
+    this.paused = paused;
+    this.set({ state: paused ? 'paused' : this.source?.readyState === EventSource.OPEN ? 'live' : 'connecting' });
+    this.show();
+  }
+
+  private set(changes: Partial<LiveNow>): void {
+    this.now = { ...this.now, ...changes };
+    for (const changed of this.watchers) changed();
+  }
+
+  private readonly follow = (): void => {
+    if (document.hidden) this.leave();
+    if (document.hidden || this.source !== undefined) return;
+    const source = new EventSource(this.path);
+    this.source = source;
+    const stands = (state: LiveNow['state']) => () => this.set({ state: this.paused ? 'paused' : state });
+    source.onmessage = ({ data }) => {
+      this.waiting.push(data as string);
+      // Cut now and then, as cutting it for each one would move all of it.
+      if (this.waiting.length > 2 * mostShown) this.waiting.splice(0, this.waiting.length - mostShown);
+      this.timer ??= setTimeout(() => this.show(), everyMs);
+    };
+    source.addEventListener('ready', stands('live'));
+    source.addEventListener('rate', ({ data }) => {
+      this.seconds = [...this.seconds, JSON.parse(data as string)].slice(-rateSeconds);
+      const mean = (of: 'matched' | 'shown') =>
+        this.seconds.reduce((sum, each) => sum + each[of], 0) / this.seconds.length;
+      this.set({ rate: { matched: mean('matched'), shown: mean('shown') } });
+    });
+    source.onerror = stands('broken');
+  };
+
+  private leave(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.source?.close();
+    this.source = undefined;
+    this.seconds = [];
+    this.set({ rate: undefined, state: this.paused ? 'paused' : 'connecting' });
+  }
+
+  private show(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.paused || this.waiting.length === 0) return;
+    const fresh = this.waiting
+      .slice(-mostShown)
+      .reverse()
+      .map((text) => JSON.parse(text) as CallRow);
+    this.waiting = [];
+    this.set({ calls: [...fresh, ...this.now.calls].slice(0, mostShown) });
+  }
+}
+
+/** The stream of the calls that match, for as long as the component stands. */
+export function useLive(filters: readonly string[]): Live {
+  const path = streamPath('/tail', { filter: filters, most: mostPerSecond });
+  const [live, setLive] = useState(() => new Live(path));
+  useEffect(() => {
+    const next = new Live(path);
+    setLive(next);
+    next.open();
+    return () => next.close();
+  }, [path]);
+  return live;
+}
+
+/** A part of what it knows; the component is drawn again when that part changes. */
+export function useLivePart<Name extends 'calls' | 'state' | 'rate'>(live: Live, name: Name): LiveNow[Name] {
+  return useSyncExternalStore(live.subscribe, live[name] as () => LiveNow[Name]);
+}
