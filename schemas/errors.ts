@@ -107,6 +107,18 @@ export const errorCatalogue = {
     retriable: false,
     mend: 'mcp-auditd keys list shows the names.',
   },
+  key_tenant_wrong: {
+    retriable: false,
+    mend: 'Use an admin key of that tenant, or one of every tenant: mcp-auditd keys create NAME --role admin --tenant TENANT.',
+  },
+  key_last_admin: {
+    retriable: false,
+    mend: 'Make another admin key first; mcp-auditd keys revoke NAME, on the machine that has the keys, takes the last one too.',
+  },
+  keys_file_fixed: {
+    retriable: false,
+    mend: 'Change the keys where the file comes from: mcp-auditd keys create and revoke with its directory as --data.',
+  },
   keys_limit_reached: {
     retriable: false,
     mend: 'Revoke keys that nobody uses: mcp-auditd keys revoke NAME.',

@@ -19,13 +19,18 @@ import { AuditdError } from '../../schemas/errors.js';
 
 /**
  * What a key allows: `emit` sends events to the gateway, `read` asks for them, `respond` says what people decided, `call`
- * calls a server through the HTTP proxy.
+ * calls a server through the HTTP proxy, `admin` reads, decides, and makes and revokes keys of its tenant by the API.
  */
-export const keyRoles = ['emit', 'read', 'respond', 'call'] as const;
+export const keyRoles = ['emit', 'read', 'respond', 'call', 'admin'] as const;
 export type KeyRole = (typeof keyRoles)[number];
 
-/** The key of each role that this user's own emitters and commands find; callers of a server get theirs by hand. */
-type OwnRole = Exclude<KeyRole, 'call'>;
+/** Whether a key may do what a role allows. */
+export function may({ role }: Pick<KeyEntry, 'role'>, wanted: KeyRole): boolean {
+  return role === wanted || (role === 'admin' && (wanted === 'read' || wanted === 'respond'));
+}
+
+/** The key of each role that this user's own emitters and commands find; the others are made by hand. */
+type OwnRole = Exclude<KeyRole, 'call' | 'admin'>;
 const ownRoles = ['emit', 'read', 'respond'] as const satisfies readonly OwnRole[];
 const ownKeys: Readonly<Record<OwnRole, string>> = { emit: 'emitter', read: 'reader', respond: 'responder' };
 
@@ -46,6 +51,11 @@ export interface KeyEntry {
 /** The one tenant whose rows a key sees; undefined: those of every tenant. */
 export function tenantSeen({ tenant }: Pick<KeyEntry, 'tenant'>): string | undefined {
   return tenant === everyTenant ? undefined : tenant;
+}
+
+/** The tenant for which a key decides: who sees every tenant does so as the operator, whose tenant is `default`. */
+export function tenantDecided({ tenant }: Pick<KeyEntry, 'tenant'>): string {
+  return tenant === everyTenant ? 'default' : tenant;
 }
 
 /** Every request compares with every key: 1,000 comparisons of 32 bytes are about 0.1 ms, the most a request may wait. */
@@ -259,9 +269,21 @@ export function sessionSecret(data: string): Buffer {
   return Buffer.from(readSecretFile(path), 'base64url');
 }
 
+export type ListedKey = Omit<KeyEntry, 'hash'>;
+const withoutHash = ({ hash: _hash, ...rest }: KeyEntry): ListedKey => rest;
+
 /** All keys, without their secrets, in the order in which they were made. */
-export function listKeys(data: string): Omit<KeyEntry, 'hash'>[] {
-  return (readEntries(keysPath(data)) ?? []).map(({ hash: _hash, ...rest }) => rest);
+export function listKeys(data: string): ListedKey[] {
+  return (readEntries(keysPath(data)) ?? []).map(withoutHash);
+}
+
+/** Throws `key_name_invalid` for what can't be the name of a key or of a tenant. */
+export function requireName(part: 'name' | 'tenant', text: string): void {
+  if (!/^[\w.@:-]{1,256}$/.test(text))
+    throw new AuditdError(
+      'key_name_invalid',
+      `The ${part} ${JSON.stringify(text)} is not 1 to 256 letters, digits or any of _ . @ : -`,
+    );
 }
 
 /**
@@ -273,14 +295,8 @@ export async function createKey(
   options: { name: string; role: KeyRole; tenant: string },
   now: number = Date.now(),
 ): Promise<{ key: string; entry: KeyEntry }> {
-  for (const part of ['name', 'tenant'] as const) {
-    const readsAll = part === 'tenant' && options.role === 'read' && options.tenant === everyTenant;
-    if (!readsAll && !/^[\w.@:-]{1,256}$/.test(options[part]))
-      throw new AuditdError(
-        'key_name_invalid',
-        `The ${part} ${JSON.stringify(options[part])} is not 1 to 256 letters, digits or any of _ . @ : -`,
-      );
-  }
+  requireName('name', options.name);
+  if (options.tenant !== everyTenant || !may(options, 'read')) requireName('tenant', options.tenant);
   return underLock(data, () => {
     const entries = readEntries(keysPath(data)) ?? [];
     if (entries.some((entry) => entry.name === options.name))
@@ -293,10 +309,18 @@ export async function createKey(
   });
 }
 
-/** Removes a key; requests with it are refused within a second. Throws `key_unknown`. */
-export async function revokeKey(data: string, name: string): Promise<void> {
+/**
+ * Removes a key; requests with it are refused within a second. Throws `key_unknown`, and what `check` throws, which sees
+ * the keys as they are while nobody else changes them.
+ */
+export async function revokeKey(
+  data: string,
+  name: string,
+  check?: (entries: readonly KeyEntry[]) => void,
+): Promise<void> {
   await underLock(data, () => {
     const entries = readEntries(keysPath(data)) ?? [];
+    check?.(entries);
     const rest = entries.filter((entry) => entry.name !== name);
     if (rest.length === entries.length)
       throw new AuditdError(
@@ -311,8 +335,12 @@ export async function revokeKey(data: string, name: string): Promise<void> {
 export interface Keys {
   /** The key's entry, or undefined when nobody made it. Takes equally long for every key that is not there. */
   find(key: string): KeyEntry | undefined;
-  /** The entry of a name, for what a key has vouched for before; undefined once it was revoked. */
-  named(name: string): KeyEntry | undefined;
+  /** The entry of a hash, for what a key has vouched for before; undefined once it was revoked, whoever has its name now. */
+  ofHash(hash: string): KeyEntry | undefined;
+  /** All of them as the file has them now, without their secrets. */
+  list(): ListedKey[];
+  /** The keys.json of another place, which this process never changes. */
+  readonly file: string | undefined;
 }
 
 /**
@@ -342,9 +370,9 @@ export function openKeys(
   let seen = fingerprint();
   let known = read();
   let checkedAt = clock();
-  const refresh = (): void => {
+  const refresh = (atOnce = false): void => {
     const now = clock();
-    if (now - checkedAt < reloadIntervalMs && now >= checkedAt) return;
+    if (!atOnce && now - checkedAt < reloadIntervalMs && now >= checkedAt) return;
     checkedAt = now;
     try {
       const current = fingerprint();
@@ -357,9 +385,14 @@ export function openKeys(
     }
   };
   return {
-    named(name) {
+    file: options.file,
+    list() {
+      refresh(true);
+      return known.map(({ entry }) => withoutHash(entry));
+    },
+    ofHash(hash) {
       refresh();
-      return known.find(({ entry }) => entry.name === name)?.entry;
+      return known.find(({ entry }) => entry.hash === hash)?.entry;
     },
     find(key) {
       refresh();

@@ -25,15 +25,15 @@ export function addKeys(program: Command): void {
     .argument('<name>', 'name of the key; it stands on every record that it vouches for')
     .requiredOption(
       '--role <role>',
-      'emit (send events), read (query, tail, status), respond (throttles, silences) or call (through the proxy)',
+      'emit (send events), read (query, tail, status), respond (throttles, silences), call (through the proxy) or admin (reads, responds, manages keys by the API)',
     )
     .option(
       '--tenant <tenant>',
-      'whose calls an emit key sends and a read key sees (default: "default"); "*" for a read key that sees every tenant',
+      'whose calls an emit key sends and a read or admin key sees (default: "default"); "*" for one that sees every tenant',
     )
     .addHelpText(
       'after',
-      '\nExamples:\n  mcp-auditd keys create web-1 --role emit\n  mcp-auditd keys create grafana --role read --tenant acme > grafana.key\n  mcp-auditd keys create agent-7 --role call > agent-7.key',
+      '\nExamples:\n  mcp-auditd keys create web-1 --role emit\n  mcp-auditd keys create grafana --role read --tenant acme > grafana.key\n  mcp-auditd keys create agent-7 --role call > agent-7.key\n  mcp-auditd keys create ops --role admin > admin.key',
     )
     .action(async (name: string, options: CommonOptions & { role: string; tenant?: string }) => {
       const { role, tenant } = options;

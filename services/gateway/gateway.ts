@@ -15,7 +15,7 @@ import { callCheck } from '../../schemas/check.js';
 import type { RecordErrorCode } from '../../schemas/check-value.js';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import type { ThrottleSignal } from '../../schemas/throttle.js';
-import type { KeyEntry, KeyRole, Keys } from '../access/keys.js';
+import { type KeyEntry, type KeyRole, type Keys, may } from '../access/keys.js';
 import { type Health, worstHealth } from '../stream/progress.js';
 import type { NewRecord, Stream } from '../stream/stream.js';
 import { ClientGone, readLines } from './body.js';
@@ -105,7 +105,7 @@ function authenticate(request: FastifyRequest, keys: Keys, role: KeyRole): KeyEn
   if (match === null) throw new AuditdError('key_missing', 'The request has no header authorization: Bearer KEY.');
   const entry = keys.find(match[1] as string);
   if (entry === undefined) throw new AuditdError('key_missing', 'The key is unknown; it may have been revoked.');
-  if (entry.role !== role)
+  if (!may(entry, role))
     throw new AuditdError('key_role_wrong', `The key "${entry.name}" has the role ${entry.role}, not ${role}.`);
   return entry;
 }

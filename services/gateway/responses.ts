@@ -8,7 +8,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { AuditdError } from '../../schemas/errors.js';
 import { type Response, responseRequestSchema } from '../../schemas/response.js';
 import { formatTimeMicros } from '../../schemas/time.js';
-import type { KeyEntry } from '../access/keys.js';
+import { type KeyEntry, tenantDecided } from '../access/keys.js';
 import type { Stream } from '../stream/stream.js';
 
 /** The longest: 64 matchers of 1 KiB, a reason of 2,000 characters, escapes. */
@@ -21,7 +21,9 @@ export function addResponseRoute(
   authenticate: (request: FastifyRequest) => KeyEntry,
 ): void {
   server.post('/v1/responses', async (request, reply) => {
-    const { name, tenant } = authenticate(request);
+    const entry = authenticate(request);
+    const { name } = entry;
+    const tenant = tenantDecided(entry);
     const parsed = responseRequestSchema.safeParse(await readJson(request));
     if (!parsed.success) {
       const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);

@@ -1,12 +1,20 @@
 /** What every route of this room shares: who may read, and how an error is told. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
-import type { KeyEntry, Keys } from '../access/keys.js';
+import { type KeyEntry, type Keys, may } from '../access/keys.js';
 
 /** HTTP status of the errors that a reader can meet; anything else is 500. */
 const statuses: Partial<Record<ErrorCode, number>> = {
   key_missing: 401,
   key_role_wrong: 403,
+  key_tenant_wrong: 403,
+  key_name_invalid: 400,
+  key_unknown: 404,
+  key_name_taken: 409,
+  key_last_admin: 409,
+  keys_file_fixed: 409,
+  keys_limit_reached: 409,
+  keys_file_busy: 503,
   origin_wrong: 403,
   login_token_spent: 401,
   not_found: 404,
@@ -20,13 +28,13 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   store_unavailable: 503,
 };
 
-/** The request's key. Throws `key_missing` or `key_role_wrong` unless it has the role `read`. */
+/** The request's key. Throws `key_missing` or `key_role_wrong` unless it may read. */
 export function requireReader(request: FastifyRequest, keys: Keys): KeyEntry {
   const match = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '');
   const entry = match === null ? undefined : keys.find(match[1]!);
   if (entry === undefined)
     throw new AuditdError('key_missing', match === null ? 'The request has no key.' : 'Nobody knows this key.');
-  if (entry.role !== 'read')
+  if (!may(entry, 'read'))
     throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
   return entry;
 }

@@ -8,7 +8,7 @@ import { Readable } from 'node:stream';
 import { createGzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
-import type { KeyEntry, Keys } from '../access/keys.js';
+import { type KeyEntry, type Keys, may } from '../access/keys.js';
 import type { QueryLimits, StatementRunner } from '../store/store.js';
 import { tenantOfFilters } from '../store/tenant.js';
 import { contentType } from './answers.js';
@@ -149,7 +149,7 @@ async function read(
     void reply.header('www-authenticate', 'Basic realm="mcp-auditd"');
     throw new AuditdError('key_missing', 'The password is no key that is known here; the user name does not matter.');
   }
-  if (entry.role !== 'read')
+  if (!may(entry, 'read'))
     throw new AuditdError('key_role_wrong', `The key ${entry.name} has the role ${entry.role}, expected read.`);
   if (asked.sql.trim() === '') throw new AuditdError('request_invalid', 'The request has no statement.');
   const { sql, format, parameters, queryId } = asked;

@@ -1,4 +1,4 @@
-/** The query room: SQL, tail and status over HTTP, for keys with the role `read`. */
+/** The query room: SQL, tail and status over HTTP, for keys that may read. */
 import type { FastifyInstance } from 'fastify';
 import { type Keys, sessionSecret } from '../access/keys.js';
 import type { Store } from '../store/store.js';
@@ -46,6 +46,8 @@ export async function queryRoom(server: FastifyInstance, options: QueryRoomOptio
     stream,
     tail,
     rules,
+    keys,
+    data: identity.data,
     access: new Access(keys, sessionSecret(identity.data), Date.now),
     askFor: (request, key, door, statement) => asking.ask(askerOf(request, key, door), statement),
     status: (tenant) => statusOf(status, tenant),

@@ -4,6 +4,7 @@ import { levels } from '../../../schemas/alert.js';
 import { AuditdError } from '../../../schemas/errors.js';
 import type { Response } from '../../../schemas/response.js';
 import { formatTimeMicros } from '../../../schemas/time.js';
+import { tenantDecided } from '../../access/keys.js';
 import type { Stream } from '../../stream/stream.js';
 import type { Access } from './access.js';
 import { rowColumns, stepOf } from './calls.js';
@@ -256,7 +257,9 @@ export function alertRoutes(stream: Stream, access: Access, rules: RuleBook | un
       answer: responseAnswer,
       status: 201,
       handle: async ({ body, request, now }) => {
-        const { name, tenant } = access.responder(request);
+        const entry = access.responder(request);
+        const { name } = entry;
+        const tenant = tenantDecided(entry);
         const record: Response = {
           ...body,
           response_id: body.response_id ?? randomUUID(),

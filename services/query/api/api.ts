@@ -1,7 +1,7 @@
 /** The API under /api/v1: the routes of the lists beside this file, checked, asked for whoever asks, and answered. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError } from '../../../schemas/errors.js';
-import type { KeyEntry } from '../../access/keys.js';
+import type { KeyEntry, Keys } from '../../access/keys.js';
 import type { Stream } from '../../stream/stream.js';
 import { answerError } from '../answers.js';
 import { untilClientLeaves } from '../asking.js';
@@ -11,6 +11,7 @@ import type { Access, Principal } from './access.js';
 import { alertRoutes } from './alerts.js';
 import { callRoutes } from './calls.js';
 import { healthRoutes } from './health.js';
+import { keyRoutes } from './keys.js';
 import { openApiDocument } from './openapi.js';
 import { type AskRows, checked, type Route } from './routes.js';
 import { type RuleBook, ruleRoutes } from './rules.js';
@@ -50,6 +51,9 @@ export interface ApiOptions {
   readonly stream: Stream;
   readonly tail: Tail;
   readonly access: Access;
+  readonly keys: Keys;
+  /** The data directory, where keys are made and revoked. */
+  readonly data: string;
   readonly askFor: AskFor;
   readonly status: (tenant: string | undefined) => Promise<Status>;
   readonly version: string;
@@ -65,6 +69,11 @@ const askBytesWith =
   (request, reply, who, statement) => {
     return askFor(request, who.reader, who.door, { ...statement, settings, signal: untilClientLeaves(reply) });
   };
+
+function whoAsks(access: Access, { role }: Route, request: FastifyRequest): Principal {
+  if (role === 'admin') return access.admin(request);
+  return role === 'viewer' ? access.principal(request) : (undefined as never);
+}
 
 /** Rows of short answers, for whoever asks. */
 export type AskAs = (request: FastifyRequest, reply: FastifyReply, who: Principal) => AskRows;
@@ -82,7 +91,7 @@ const askAsWith =
 
 /** Every route, also for docs/openapi.json. */
 export function apiRoutes(options: Omit<ApiOptions, 'clock'>): Route[] {
-  const { stream, access, rules, askFor } = options;
+  const { stream, access, rules, askFor, keys, data } = options;
   const askBytes = askBytesWith(askFor);
   return [
     ...sessionRoutes(access, options.version),
@@ -94,6 +103,7 @@ export function apiRoutes(options: Omit<ApiOptions, 'clock'>): Route[] {
     ...sqlRoutes(askBytes),
     ...savedRoutes(stream, access, askAsWith(askBytes)),
     ...healthRoutes(options.status),
+    ...keyRoutes(keys, data),
   ];
 }
 
@@ -115,7 +125,7 @@ export async function api(server: FastifyInstance, options: ApiOptions): Promise
       bodyLimit: 1024 * 1024,
       handler: async (request, reply) => {
         void reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
-        const who = route.role === 'viewer' ? access.principal(request) : (undefined as never);
+        const who = whoAsks(access, route, request);
         const answer = await route.handle({
           query: checked(route.query, request.query) as never,
           body: checked(route.body, request.body) as never,

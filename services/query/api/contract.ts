@@ -9,6 +9,7 @@ import { alertStates, levels } from '../../../schemas/alert.js';
 import { outcomes } from '../../../schemas/event.js';
 import { responseKinds, responseRequestSchema } from '../../../schemas/response.js';
 import { savedQueryRequestSchema } from '../../../schemas/saved-query.js';
+import { keyRoles } from '../../access/keys.js';
 
 const time = z.string().meta({ format: 'date-time' });
 const map = z.record(z.string(), z.string());
@@ -420,24 +421,44 @@ export const health = z.looseObject({
 export type Health = z.infer<typeof health>;
 
 export const sessionRequest = z.strictObject({
-  token: z.string().min(1).max(256).describe('A one-time token, or a key with the role read.'),
+  token: z.string().min(1).max(256).describe('A one-time token, or a key with the role read or admin.'),
 });
 export const sessionAnswer = z.object({
   key: z.string(),
   tenant: z.string(),
-  role: z.enum(['viewer', 'responder']),
+  role: z.enum(['viewer', 'responder', 'admin']),
   expires_at: time.nullable(),
   version: z.string(),
 });
 export type SessionAnswer = z.infer<typeof sessionAnswer>;
 
 export const loginTokenRequest = z.strictObject({
-  respond_key: z.string().max(256).optional().describe('A key with the role respond; the session may then decide too.'),
+  respond_key: z
+    .string()
+    .max(256)
+    .optional()
+    .describe(
+      'A key with the role respond or admin; the session may then decide too, and manage keys where both keys are of an admin.',
+    ),
 });
 export const loginTokenAnswer = z.object({
   token: z.string(),
   path: z.string().describe('What to open, after the address of the server.'),
   expires_at: time,
+});
+
+const key = z.object({
+  name: z.string(),
+  role: z.enum(keyRoles),
+  tenant: z.string().describe('`*`: sees every tenant.'),
+  created_at: time,
+});
+export const keyList = z.object({ keys: z.array(key) });
+export const keyMade = key.extend({ key: z.string().describe('Its text, which is kept nowhere.') });
+export const keyRequest = z.strictObject({
+  name: z.string().max(256),
+  role: z.enum(keyRoles),
+  tenant: z.string().max(256).optional().describe("Default: the admin's own, or `default` where that is `*`."),
 });
 
 export const problem = z.object({

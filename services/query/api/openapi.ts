@@ -86,7 +86,7 @@ export function openApiDocument(routes: readonly Route[]): Record<string, unknow
       title: 'mcp-auditd',
       version: '1',
       description:
-        'Calls, alerts, throttles, rules and SQL of mcp-auditd. A key with the role read looks on, one with the role respond decides (POST /responses).',
+        'Calls, alerts, throttles, rules and SQL of mcp-auditd. A key with the role read looks on, one with the role respond decides (POST /responses), one with the role admin does both and manages keys (/keys).',
     },
     servers: [{ url: '/api/v1' }],
     security: [{ key: [] }, { session: [] }],

@@ -25,7 +25,7 @@ export interface Route {
   readonly path: string;
   readonly summary: string;
   /** `anyone` checks by itself. */
-  readonly role: 'viewer' | 'responder' | 'anyone';
+  readonly role: 'viewer' | 'responder' | 'admin' | 'anyone';
   readonly query: z.ZodType;
   readonly body: z.ZodType;
   /** undefined: it answers by itself, with `media`. */

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { AuditdError } from '../../../schemas/errors.js';
 import { mostSavedQueries, type SavedQuery, savedNameSchema } from '../../../schemas/saved-query.js';
 import { formatTimeMicros } from '../../../schemas/time.js';
+import { tenantDecided } from '../../access/keys.js';
 import type { Stream } from '../../stream/stream.js';
 import type { Access } from './access.js';
 import type { AskAs } from './api.js';
@@ -18,9 +19,15 @@ const lookAgainMs = 50;
 export function savedRoutes(stream: Stream, access: Access, askAs: AskAs): Route[] {
   const keep = async (asked: Asked, statement: string, author = ''): Promise<SavedQuery> => {
     const key = access.responder(asked.request);
-    const { tenant } = key;
+    const tenant = tenantDecided(key);
     const name = checked(savedNameSchema, asked.params.name);
-    const ask = askAs(asked.request, asked.reply, { reader: key, responder: key, door: 'api', expiresAt: null });
+    const ask = askAs(asked.request, asked.reply, {
+      reader: key,
+      responder: key,
+      role: 'responder',
+      door: 'api',
+      expiresAt: null,
+    });
     const [kept] = await ask<{ others: number; same: number }>(
       'SELECT countIf(name != {name:String}) AS others, countIf(name = {name:String}) AS same FROM saved_queries_latest WHERE tenant = {tenant:String}',
       { name, tenant },

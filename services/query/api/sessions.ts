@@ -5,10 +5,10 @@ import { loginTokenAnswer, loginTokenRequest, sessionAnswer, sessionRequest } fr
 import { type Route, route } from './routes.js';
 
 export function sessionRoutes(access: Access, version: string): Route[] {
-  const told = ({ reader, responder, expiresAt }: Principal) => ({
+  const told = ({ reader, role, expiresAt }: Principal) => ({
     key: reader.name,
     tenant: reader.tenant,
-    role: responder === undefined ? 'viewer' : 'responder',
+    role,
     expires_at: expiresAt,
     version,
   });

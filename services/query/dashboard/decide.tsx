@@ -30,7 +30,7 @@ const hours = { '1 hour': 1, '8 hours': 8, '1 day': 24, '7 days': 168 };
 /** Whether this session may decide; undefined: not known yet. */
 export function useMayDecide(): boolean | undefined {
   const me = useAnswer<SessionAnswer>('/session', {}, undefined, 60_000);
-  return me.data === undefined ? undefined : me.data.role === 'responder';
+  return me.data === undefined ? undefined : me.data.role !== 'viewer';
 }
 
 /** A button and the dialog behind it. */
