@@ -96,6 +96,14 @@ test('a range without rows is an empty file; what is there stays; wrong use is t
   expect(await sandbox.run([...empty, to('mine')])).toMatchObject({ code: 2 });
   expect(readFileSync(to('mine'), 'utf8')).toBe('mine');
   expect(await sandbox.run([...empty, to('mine'), '--force'])).toMatchObject({ code: 0 });
+  // --force replaces an export, and no directory of anybody's.
+  mkdirSync(to('home'));
+  writeFileSync(to('home/letter'), '');
+  expect(await sandbox.run([...empty, `${to('home')}/`, '--force'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('"letter", which is no part of an export'),
+  });
+  expect(existsSync(to('home/letter'))).toBe(true);
   expect(readFileSync(to('mine'), 'utf8')).toBe('');
   const failed = await sandbox.run([...empty, to('failed'), '--where', 'nope = 1']);
   expect(failed).toMatchObject({ code: 1 });

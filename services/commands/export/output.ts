@@ -3,7 +3,7 @@
  * and get theirs when everything is in them, so what has the name is whole.
  */
 import { once } from 'node:events';
-import { existsSync, linkSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { AuditdError } from '../../../schemas/errors.js';
@@ -27,9 +27,28 @@ export async function openOutput(name: string, force: boolean, extension: string
   if (existsSync(path) && !force)
     throw new AuditdError('argument_invalid', `${name} is there already; --force replaces it.`);
   const temporary = `${path}.partial-${process.pid}`;
+  if (existsSync(path)) requireReplaceable(path, name, extension);
   if (!name.endsWith('/')) return new SingleFile(path, temporary, force, await open(temporary, 'wx', 0o600));
   mkdirSync(temporary, { mode: 0o700 });
   return new DirectoryOfParts(path, temporary, extension);
+}
+
+/**
+ * `--force` takes away an earlier export and nothing else: a directory that holds anything but parts stays.
+ * @throws AuditdError `argument_invalid`.
+ */
+function requireReplaceable(path: string, name: string, extension: string): void {
+  const isDirectory = statSync(path).isDirectory();
+  if (isDirectory !== name.endsWith('/'))
+    throw new AuditdError('argument_invalid', `${name} is a ${isDirectory ? 'directory' : 'file'}; give another name.`);
+  const foreign = isDirectory
+    ? readdirSync(path).find((each) => !each.startsWith(`${basename(path)}-`) || !each.endsWith(`.${extension}`))
+    : undefined;
+  if (foreign !== undefined)
+    throw new AuditdError(
+      'argument_invalid',
+      `${name} holds ${JSON.stringify(foreign)}, which is no part of an export; give another name.`,
+    );
 }
 
 class StandardOutput implements Output {
@@ -127,6 +146,7 @@ class DirectoryOfParts implements Output {
 
   async finish(): Promise<void> {
     await this.end();
+    if (existsSync(this.path)) requireReplaceable(this.path, `${this.path}/`, this.extension);
     rmSync(this.path, { recursive: true, force: true });
     renameSync(this.temporary, this.path);
   }
