@@ -236,7 +236,7 @@ export function untilClientLeaves(reply: FastifyReply): AbortSignal {
 
 /**
  * Waits for the first piece and gives all of them: an error before the first byte is thrown here and can be an answer
- * with its own status; one after it breaks the connection, so that half a result never looks whole.
+ * with its own status; one after it must break the connection, so that half a result never looks whole.
  */
 export async function begun(answer: AsyncGenerator<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
   const first = await answer.next();

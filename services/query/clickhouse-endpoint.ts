@@ -4,8 +4,6 @@
  * limits of the configuration. With the endpoint's own key anything may be done; it is for ingestors in other processes.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { createGzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AuditdError, type ErrorCode } from '../../schemas/errors.js';
 import { type KeyEntry, type Keys, may } from '../access/keys.js';
@@ -13,9 +11,9 @@ import type { QueryLimits, StatementRunner } from '../store/store.js';
 import { tenantOfFilters } from '../store/tenant.js';
 import { contentType } from './answers.js';
 import { type Asking, askerOf, begun, untilClientLeaves } from './asking.js';
-import { type AnswerEncoding, type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
+import { sendRows } from './clickhouse-answer.js';
+import { type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
 import { ClickHouseWriter } from './clickhouse-writer.js';
-import { clickHouseBlocks, lz4Frame } from './lz4.js';
 
 export interface ClickHouseEndpointOptions {
   readonly asking: Asking;
@@ -66,8 +64,7 @@ export async function clickHouseEndpoint(server: FastifyInstance, options: Click
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', (_request, _payload, done) => done(null));
   server.setErrorHandler(async (error, request, reply) => {
-    const text = await asking.engineVersion().catch(() => 'unknown');
-    return answerFailure(error, request, reply, text);
+    return answerFailure(failureOf(error, request), reply, await versionOf(asking));
   });
   server.addHook('onClose', async () => statements?.close());
   server.get('/ping', async (_request, reply) => reply.type('text/plain; charset=UTF-8').send('Ok.\n'));
@@ -171,20 +168,10 @@ async function read(
   });
   const chunks = await begun(answer);
   setHeaders(reply, asked);
-  return sendPacked(reply, chunks, asked.encoding);
-}
-
-function sendPacked(reply: FastifyReply, chunks: AsyncIterable<Uint8Array>, encoding: AnswerEncoding): FastifyReply {
-  const stream = (bytes: AsyncIterable<Uint8Array>) => Readable.from(bytes, { objectMode: false });
-  if (encoding === 'identity') return reply.send(stream(chunks));
-  if (encoding === 'blocks') return reply.send(stream(clickHouseBlocks(chunks)));
-  void reply.header('content-encoding', encoding);
-  if (encoding === 'lz4') return reply.send(stream(lz4Frame(chunks)));
-  const rows = stream(chunks);
-  const gzip = createGzip({ level: 1 });
-  rows.once('error', (error) => gzip.destroy(error));
-  gzip.once('close', () => rows.destroy());
-  return reply.send(rows.pipe(gzip));
+  return sendRows(reply, chunks, asked, async (error) => {
+    const { text } = failureOf(error, request);
+    return `${text} (version ${await versionOf(asking)})`;
+  });
 }
 
 /** @throws AuditdError `query_refused` for a setting that a reader may not choose. */
@@ -222,21 +209,36 @@ function setHeaders(reply: FastifyReply, { format, queryId }: ClickHouseRequest)
   });
 }
 
-/** Errors in ClickHouse's words, for its clients: `Code: N. DB::Exception: … (NAME) (version …)`. */
-function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply, version: string): FastifyReply {
+function versionOf(asking: Asking): Promise<string> {
+  return asking.engineVersion().catch(() => 'unknown');
+}
+
+interface Failure {
+  readonly text: string;
+  readonly code: number;
+  readonly status: number;
+}
+
+/** Errors in ClickHouse's words, for its clients: `Code: N. DB::Exception: … (NAME)`. */
+function failureOf(error: unknown, request: FastifyRequest): Failure {
   const message = error instanceof Error ? error.message : String(error);
   const engineCode = Number(/^Code: (\d+)/.exec(message)?.[1] ?? 0);
   const known = error instanceof AuditdError ? codes[error.code] : undefined;
-  let text: string;
-  if (engineCode !== 0) text = message;
-  else if (known !== undefined)
-    text = `Code: ${known[0]}. DB::Exception: ${message.replace(/\.?$/, '.')} ${(error as AuditdError).mend} (${known[1]})`;
-  else {
-    request.log.error({ err: error }, 'a request failed');
-    text = 'Code: 1002. DB::Exception: The endpoint failed at this request; its log says why. (UNKNOWN_EXCEPTION)';
+  if (engineCode !== 0) return { text: message, code: engineCode, status: known?.[2] ?? 400 };
+  if (known !== undefined) {
+    const [code, type, status] = known;
+    const text = `Code: ${code}. DB::Exception: ${message.replace(/\.?$/, '.')} ${(error as AuditdError).mend} (${type})`;
+    return { text, code, status };
   }
-  const code = engineCode || (known?.[0] ?? 1002);
-  const status = known?.[2] ?? (engineCode === 0 ? 500 : 400);
+  request.log.error({ err: error }, 'a request failed');
+  return {
+    text: 'Code: 1002. DB::Exception: The endpoint failed at this request; its log says why. (UNKNOWN_EXCEPTION)',
+    code: 1002,
+    status: 500,
+  };
+}
+
+function answerFailure({ text, code, status }: Failure, reply: FastifyReply, version: string): FastifyReply {
   if (status === 503) void reply.header('retry-after', '1');
   return reply
     .code(status)

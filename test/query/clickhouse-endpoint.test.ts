@@ -1,7 +1,10 @@
 /** ClickHouse's own clients against the endpoint, as readers: what works there, and what must not. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { gunzipSync } from 'node:zlib';
 import { ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openClickHouseStore } from '../../services/store/clickhouse.js';
@@ -10,6 +13,19 @@ import { batchOfCalls } from '../contract/store.js';
 import { pythonWithClickHouse } from './python.js';
 
 const log = { level: ClickHouseLogLevel.OFF };
+
+/** The whole of what comes before the connection breaks; `fetch` would throw part of it away. */
+async function broughtBy(url: string, query: string) {
+  const headers = { 'x-clickhouse-key': readKey, 'accept-encoding': 'gzip' };
+  const asked = request(url, { method: 'POST', headers }).end(query);
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  const chunks: Buffer[] = [];
+  response.on('data', (chunk: Buffer) => chunks.push(chunk));
+  const broken = await new Promise<string>((resolve) => {
+    response.once('end', () => resolve('')).once('error', ({ message }) => resolve(message));
+  });
+  return { headers: response.headers, body: Buffer.concat(chunks), broken };
+}
 
 describe.skipIf(namedClickHouse !== undefined)(
   'the ClickHouse endpoint (skipped with CLICKHOUSE_URL: it is ours)',
@@ -66,6 +82,33 @@ describe.skipIf(namedClickHouse !== undefined)(
       await stranger.close();
     });
 
+    /** Rows at once, more than the engine and the connection hold back together, and then an error. */
+    const late = "SELECT throwIf(number = 500000, 'too late') FROM numbers(600000)";
+
+    test('an error after the first rows is told at the end of the body, and the response never ends as whole', async () => {
+      const client = createClient({ url, username: 'anyone', password: readKey, log });
+      const rows = client.query({ query: late, format: 'JSONEachRow' }).then((answer) => answer.json());
+      const seen = expect(rows).rejects.toMatchObject({ code: '395', message: expect.stringContaining('too late') });
+      const asked = ['', 'enable_http_compression=1'].map((parameters) =>
+        broughtBy(`${url}/?${parameters}`, `${late} FORMAT TSV`),
+      );
+      for (const { headers, body, broken } of await Promise.all(asked)) {
+        expect(broken).toBe('aborted');
+        const tag = headers['x-clickhouse-exception-tag'];
+        const text = (headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body).subarray(-2000).toString();
+        const block = /\r\n__exception__\r\n([a-z]+)\r\n(.+\n)(\d+) \1\r\n__exception__\r\n$/s.exec(text);
+        const [, found, message, bytes] = block ?? expect.fail(text.slice(-500));
+        expect(found).toBe(tag);
+        expect(message).toMatch(/^Code: 395\. DB::Exception: .*too late.*\(version .+\)\n$/);
+        expect(Buffer.byteLength(message!)).toBe(Number(bytes));
+      }
+      // Its client takes a value's own CR LF for the block where it knows a tag.
+      const csv = await ask('SELECT 1 FORMAT CSV');
+      expect(csv.headers.has('x-clickhouse-exception-tag')).toBe(false);
+      await seen;
+      await client.close();
+    });
+
     test('the client for Python asks in Native, with parameters, and may not change anything', async () => {
       const { hostname, port } = new URL(url);
       const script = join(import.meta.dirname, 'reader.py');
@@ -77,6 +120,7 @@ describe.skipIf(namedClickHouse !== undefined)(
         year: 2026,
         attributes: [{ a: 'b' }, [1, 2], null, 'x'],
         drop: expect.stringContaining('Code: 164'),
+        late: expect.stringContaining('too late'),
       });
     }, 120_000);
 

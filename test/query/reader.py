@@ -3,7 +3,7 @@ import json
 import sys
 
 import clickhouse_connect
-from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 host, port, key = sys.argv[1:4]
 client = clickhouse_connect.get_client(host=host, port=int(port), username="anyone", password=key)
@@ -21,4 +21,9 @@ try:
     found["drop"] = "done"
 except DatabaseError as error:
     found["drop"] = str(error)
+try:
+    late = client.query("SELECT number, throwIf(number = 500000, 'too late') FROM numbers(600000)")
+    found["late"] = len(late.result_rows)
+except ClickHouseError as error:
+    found["late"] = str(error)
 print(json.dumps(found))
