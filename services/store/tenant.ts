@@ -17,14 +17,22 @@ export function tenantOfFilters(filters: string): string | undefined {
   return filters === tenantFilters(database, tenant) ? tenant : undefined;
 }
 
-/** The value of the setting `additional_table_filters`, for tables in this database. */
-export function tenantFilters(database: string, tenant: string): string {
+/** What holds for the rows of a tenant, by table; every table that takes records has one. */
+export function tenantConditions(tenant: string): Map<string, string> {
   // Hexadecimal, so that nothing in a name can end the text it stands in.
   const value = `unhex('${Buffer.from(tenant).toString('hex')}')`;
-  const filters = new Map<string, string>();
   // A dead letter's tenant is known where its record came through the gateway.
-  for (const [table, fields] of Object.entries(tableFields))
-    filters.set(table, 'tenant' in fields ? `tenant = ${value}` : `headers['tenant'] = ${value}`);
+  return new Map(
+    Object.entries(tableFields).map(([table, fields]) => [
+      table,
+      'tenant' in fields ? `tenant = ${value}` : `headers['tenant'] = ${value}`,
+    ]),
+  );
+}
+
+/** The value of the setting `additional_table_filters`, for tables in this database. */
+export function tenantFilters(database: string, tenant: string): string {
+  const filters = tenantConditions(tenant);
   for (const table of internalTables) filters.set(table, 'false');
   const literal = (text: string) => `'${text.replace(/[\\']/g, '\\$&')}'`;
   return `{${[...filters].map(([table, filter]) => `${literal(`${database}.${table}`)}: ${literal(filter)}`).join(', ')}}`;
