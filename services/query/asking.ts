@@ -235,14 +235,22 @@ export function untilClientLeaves(reply: FastifyReply): AbortSignal {
 }
 
 /**
- * Waits for the first piece and gives all of them: an error before the first byte is thrown here and can be an answer
- * with its own status; one after it must break the connection, so that half a result never looks whole.
+ * Waits for the first piece, or for more of them, and gives all: an error until then is thrown here and can be an answer
+ * with its own status; a later one must break the connection, so that half a result never looks whole.
+ * @param heldBytes As much of the answer is waited for, or all of a shorter one.
  */
-export async function begun(answer: AsyncGenerator<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
-  const first = await answer.next();
+export async function begun(answer: AsyncGenerator<Uint8Array>, heldBytes = 1): Promise<AsyncGenerator<Uint8Array>> {
+  const held: Uint8Array[] = [];
+  for (let bytes = 0; bytes < heldBytes; ) {
+    const next = await answer.next();
+    if (next.done) break;
+    if (next.value.length > 0) held.push(next.value);
+    bytes += next.value.length;
+  }
   return (async function* rest() {
     try {
-      for (let next = first; !next.done; next = await answer.next()) if (next.value.length > 0) yield next.value;
+      for (let piece = held.shift(); piece !== undefined; piece = held.shift()) yield piece;
+      for await (const piece of answer) if (piece.length > 0) yield piece;
     } finally {
       await answer.return(undefined);
     }

@@ -166,7 +166,7 @@ async function read(
     signal,
     ...readerOptions(asked.settings),
   });
-  const chunks = await begun(answer);
+  const chunks = await begun(answer, asked.heldBytes);
   setHeaders(reply, asked);
   return sendRows(reply, chunks, asked, async (error) => {
     const { text } = failureOf(error, request);

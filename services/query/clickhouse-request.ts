@@ -20,6 +20,8 @@ export interface ClickHouseRequest {
   readonly settings: Record<string, string>;
   readonly format: string;
   readonly encoding: AnswerEncoding;
+  /** Bytes of the answer to wait for before the status is sent, so that an error until then is the answer. */
+  readonly heldBytes: number;
 }
 
 /** How an answer's bytes are packed: over HTTP (`gzip`, `lz4`), or in ClickHouse's own blocks. */
@@ -96,7 +98,8 @@ export async function readRequest(request: FastifyRequest, body: Buffer): Promis
   const isInsert = /^\s*INSERT\b/i.test(query);
   const whole =
     isInsert || text.length === 0 ? query : [query, text.toString()].filter((part) => part !== '').join('\n');
-  const { sql, format } = takeFormat(whole, isInsert);
+  const { sql, format: named } = takeFormat(whole, isInsert);
+  const format = named ?? header(request, 'x-clickhouse-format') ?? fields.get('default_format') ?? 'TabSeparated';
   return {
     password: passwordOf(request, fields),
     user: userOf(request, fields),
@@ -105,8 +108,9 @@ export async function readRequest(request: FastifyRequest, body: Buffer): Promis
     data: isInsert ? text : Buffer.alloc(0),
     parameters,
     settings,
-    format: format ?? header(request, 'x-clickhouse-format') ?? fields.get('default_format') ?? 'TabSeparated',
+    format,
     encoding: encodingOf(request, fields),
+    heldBytes: heldBytesOf(fields, format),
   };
 }
 
@@ -118,6 +122,16 @@ function encodingOf(request: FastifyRequest, fields: URLSearchParams): AnswerEnc
     if (/\blz4\b/.test(accepted)) return 'lz4';
   }
   return isOn(fields.get('compress')) ? 'blocks' : 'identity';
+}
+
+/** Of one answer, because 64 may be open: 1 GiB in all. */
+const maxHeldBytes = 16 * 1024 * 1024;
+
+/** JDBC asks for RowBinary with names, and reads no message that comes after the first rows. */
+function heldBytesOf(fields: URLSearchParams, format: string): number {
+  if (isOn(fields.get('wait_end_of_query')) || format.startsWith('RowBinaryWithNames')) return maxHeldBytes;
+  const size = Number(fields.get('buffer_size') ?? 0);
+  return size >= 1 ? Math.min(size, maxHeldBytes) : 1;
 }
 
 function isOn(value: string | null): boolean {

@@ -5,6 +5,7 @@ import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
 import { abortedError } from './admission.js';
 import { Fence, namesFormat } from './fence.js';
+import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
 import { Lanes, Turn } from './lanes.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import { escapedParameters, type QueryLimits, type QueryOptions, type StatementOptions } from './store.js';
@@ -35,7 +36,7 @@ const killAgainMs = 250;
 /** A result that cannot be streamed is held whole, so it has this limit even where resultBytes allows more: 64 MiB. */
 const maxBufferedBytes = 64 * 1024 ** 2;
 
-/** Formats whose pieces can be put one after another. The engine writes each piece as a document of its own. */
+/** Formats whose pieces can be put one after another as they are; those with headers are in `headed-pieces.ts`. */
 const streamableFormats: ReadonlySet<string> = new Set([
   'JSONEachRow',
   'JSONStringsEachRow',
@@ -49,7 +50,18 @@ const streamableFormats: ReadonlySet<string> = new Set([
   'RowBinary',
   'Native',
   'LineAsString',
+  'JSONLines',
+  'NDJSON',
+  'MsgPack',
 ]);
+
+function isStreamable(sql: string, ast: string, { format, settings = {} }: QueryOptions): boolean {
+  if (!ast.startsWith('SelectWithUnionQuery')) return false;
+  // It writes types in RowBinary's header in another way.
+  if (Object.hasOwn(settings, 'output_format_binary_encode_types_in_binary_format')) return false;
+  // The piece of `WITH TOTALS` has its header at its end. The AST does not tell of totals.
+  return streamableFormats.has(format) || (hasKnownHeader(format) && !/\bTOTALS\b/i.test(sql));
+}
 
 export class ChdbQueries {
   private readonly lanes: Lanes;
@@ -100,8 +112,7 @@ export class ChdbQueries {
         await prepare(session, settingsOf(attempt, options));
         return this.parse(session, sql, options.tenant !== undefined);
       });
-      const canStream = ast.startsWith('SelectWithUnionQuery') && streamableFormats.has(options.format);
-      if (canStream) yield* attempt.stream(session!, sql);
+      if (isStreamable(sql, ast, options)) yield* attempt.stream(session!, sql);
       else yield* attempt.buffer(session!, sql);
     } catch (error) {
       if (!attempt.isToBeginAgain) throw error;
@@ -229,6 +240,7 @@ class Attempt {
     const { resultBytes, timeMs } = this.limits;
     const stream = session.queryStream(sql, { format });
     const chunks = stream[Symbol.asyncIterator]();
+    const pieces = new HeadedPieces(format);
     // The engine's own clock stops while the reader of the result takes its time; this one does not.
     let deadline: NodeJS.Timeout | undefined;
     let bytes = 0;
@@ -247,7 +259,7 @@ class Attempt {
           // What the engine holds for a reader who rests is given back.
           else stream.cancel();
         }, timeMs);
-        yield next.value.raw();
+        yield pieces.next(next.value.raw());
         if (this.isLate) break;
       }
     } catch (error) {

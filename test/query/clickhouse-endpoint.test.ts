@@ -109,6 +109,41 @@ describe.skipIf(namedClickHouse !== undefined)(
       await client.close();
     });
 
+    test.each([
+      'CSVWithNames',
+      'CSVWithNamesAndTypes',
+      'TSVWithNames',
+      'TabSeparatedWithNamesAndTypes',
+      'JSONCompactEachRowWithNames',
+      'JSONCompactStringsEachRowWithNamesAndTypes',
+      'RowBinaryWithNames',
+      'RowBinaryWithNamesAndTypes',
+      'JSONLines',
+      'MsgPack',
+    ])('%s is streamed as the one document that it would be whole', async (format) => {
+      const query = 'SELECT number AS `a\n"b,\tc`, toString(number) AS d FROM numbers';
+      const bytesOf = async (range: string) =>
+        Buffer.from(await (await ask(`${query}${range} FORMAT ${format}`)).arrayBuffer());
+      const ranges = ['(100000)', '(0)', '(60000)', '(60000, 40000)'];
+      const [long, header, start, end] = await Promise.all(ranges.map(bytesOf));
+      expect(long!.equals(Buffer.concat([start!, end!.subarray(header!.length)]))).toBe(true);
+    });
+
+    test('totals come at the end of rows with names', async () => {
+      const query = 'SELECT number AS a, count() AS c FROM numbers(100000) GROUP BY a WITH TOTALS ORDER BY a';
+      const text = await (await ask(`${query} FORMAT CSVWithNames`)).text();
+      expect(text.split('\n')).toHaveLength(100_004);
+      expect(text.slice(0, 12)).toBe('"a","c"\n0,1\n');
+      expect(text.slice(-18)).toBe('99999,1\n\n0,100000\n');
+    });
+
+    test('wait_end_of_query waits for an error, so that it comes with its status', async () => {
+      for (const wait of ['wait_end_of_query=1', 'buffer_size=10000000']) {
+        const answer = await ask(`${late} FORMAT TSV`, { parameters: wait });
+        expect([answer.status, answer.headers.get('x-clickhouse-exception-code')]).toEqual([400, '395']);
+      }
+    });
+
     test('the client for Python asks in Native, with parameters, and may not change anything', async () => {
       const { hostname, port } = new URL(url);
       const script = join(import.meta.dirname, 'reader.py');
