@@ -27,6 +27,17 @@ test.skipIf(browser === undefined)(
   },
 );
 
+test.skipIf(browser === undefined)('its files travel packed to who can unpack them, and are kept', async () => {
+  const page = await (await fetch(`${opened.url}/now`)).text();
+  const script = `${opened.url}${/src="([^"]+\.js)"/.exec(page)![1]}`;
+  const packed = await fetch(script, { headers: { 'accept-encoding': 'gzip' } });
+  const bare = await fetch(script, { headers: { 'accept-encoding': 'identity' } });
+  expect(packed.headers.get('content-encoding')).toBe('gzip');
+  expect(packed.headers.get('cache-control')).toContain('immutable');
+  expect(bare.headers.get('content-encoding')).toBeNull();
+  expect(await packed.text()).toBe(await bare.text());
+});
+
 test.skipIf(browser === undefined)('an alert is acknowledged with the keyboard alone', async () => {
   const { page } = opened;
   await page.goto(`${opened.url}/now`);

@@ -16,7 +16,7 @@ import { Alerts } from './views/alerts.js';
 import { Call } from './views/call.js';
 import { Explore } from './views/explore.js';
 import { Health } from './views/health.js';
-import { askNow, Now } from './views/now.js';
+import { Now } from './views/now.js';
 import { Rules } from './views/rules.js';
 import { Sessions } from './views/sessions.js';
 import { Tools } from './views/tools.js';
@@ -243,7 +243,6 @@ async function start(): Promise<void> {
       },
     );
   }
-  if (told === undefined && ['/', '/now'].includes(location.pathname)) askNow();
   createRoot(document.getElementById('root')!).render(
     <StrictMode>
       <QueryClientProvider client={queries}>{told === undefined ? <App /> : <Login told={told} />}</QueryClientProvider>

@@ -2,7 +2,7 @@ import { type ReactNode, useMemo } from 'react';
 import { Link } from 'wouter';
 import type { AlertList, Series, Summary, ThrottleRow } from '../../api/contract.js';
 import { linkTo, timesOf, useAddress } from '../address.js';
-import { get, queries, useAnswer } from '../ask.js';
+import { useAnswer } from '../ask.js';
 import { Calls } from '../calls.js';
 import { Chart } from '../chart.js';
 import { useTick } from '../clock.js';
@@ -12,13 +12,6 @@ import { Figure, Head, NoCalls, Panel, Trouble } from '../parts.js';
 import { compact, isFine, percent, took } from '../text.js';
 import { AlertLine } from './alerts.js';
 import { Throttles } from './throttles.js';
-
-/** Asks for the figures before the page knows who looks: the answers to both come together. */
-export function askNow(): void {
-  const filter = new URLSearchParams(location.search).getAll('filter');
-  const range = { ...timesOf('15m', Date.now()), filter };
-  void queries.prefetchQuery({ queryKey: ['/summary', range], queryFn: () => get('/summary', range) });
-}
 
 /** What happens now. */
 export function Now() {
