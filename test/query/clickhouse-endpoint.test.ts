@@ -129,6 +129,55 @@ describe.skipIf(namedClickHouse !== undefined)(
       expect(long!.equals(Buffer.concat([start!, end!.subarray(header!.length)]))).toBe(true);
     });
 
+    test.each([false, true])(
+      'parameters of each type come back through the client for Node, compression %s',
+      async (response) => {
+        const client = createClient({ url, username: 'anyone', password: readKey, log, compression: { response } });
+        const values: readonly (readonly [type: string, value: unknown, seen?: unknown])[] = [
+          ['String', "it's \\ a\t'text'\n é"],
+          ['LowCardinality(String)', 'x'],
+          ['UInt8', 255],
+          ['UInt64', 18446744073709551615n, '18446744073709551615'],
+          ['Int64', -9007199254740993n, '-9007199254740993'],
+          ['Float64', 0.5],
+          ['Bool', true],
+          ['Nullable(String)', null],
+          ['Decimal(18, 4)', '1.25', 1.25],
+          ['UUID', '019ab3f0-8c1b-7001-9f3e-5d2c8a417be6'],
+          ['Date', '2026-01-02'],
+          ["DateTime64(6, 'UTC')", '2026-01-02 03:04:05.123456'],
+          ['Array(String)', ["it's", '']],
+          ['Map(String, String)', { "a'b": 'c\\d' }],
+        ];
+        const columns = values.map(([type], at) => `{p${at}: ${type}} AS p${at}, toTypeName(p${at}) AS t${at}`);
+        const answer = await client.query({
+          query: `SELECT ${columns.join(', ')}`,
+          query_params: Object.fromEntries(values.map(([, value], at) => [`p${at}`, value])),
+          clickhouse_settings: { output_format_json_quote_64bit_integers: 1 },
+          format: 'JSONEachRow',
+        });
+        expect(answer.response_headers['content-encoding']).toBe(response ? 'gzip' : undefined);
+        const [row] = await answer.json<Record<string, unknown>>();
+        for (const [at, [type, value, seen = value]] of values.entries())
+          expect([row![`t${at}`], row![`p${at}`]]).toEqual([type, seen]);
+        await client.close();
+      },
+    );
+
+    test('a client that aborts, or closes its result, is rid of the question', async () => {
+      const client = createClient({ url, username: 'anyone', password: readKey, log });
+      const leaving = new AbortController();
+      const query = 'SELECT sum(cityHash64(number)) FROM numbers(100000000000)';
+      const asked = client.query({ query, abort_signal: leaving.signal });
+      leaving.abort();
+      await expect(asked).rejects.toThrow('abort');
+      const rows = await client.query({ query: 'SELECT number FROM numbers(9000000)', format: 'JSONEachRow' });
+      rows.close();
+      const after = await client.query({ query: 'SELECT 1 AS a', format: 'JSONEachRow' });
+      expect(await after.json()).toEqual([{ a: 1 }]);
+      await client.close();
+    });
+
     test('totals come at the end of rows with names', async () => {
       const query = 'SELECT number AS a, count() AS c FROM numbers(100000) GROUP BY a WITH TOTALS ORDER BY a';
       const text = await (await ask(`${query} FORMAT CSVWithNames`)).text();
