@@ -50,7 +50,7 @@ describe('with a daemon', () => {
     [['query', 'SELECT nothing_like_it FROM calls'], 1, 'nothing_like_it'],
     [['query'], 2, 'Expected one statement'],
     [['query', 'SELECT 1', '--param', 'novalue'], 2, 'expected NAME=VALUE'],
-    [['keys', 'create', 'x', '--role', 'admin'], 2, 'expected one of emit, read, respond'],
+    [['keys', 'create', 'x', '--role', 'owner'], 2, 'expected one of emit, read, respond'],
     [['keys', 'create', 'x', '--role', 'emit', '--tenant', '*'], 1, 'is not 1 to 256 letters'],
     [['keys', 'revoke', 'nobody'], 1, 'nobody'],
     [['dead', 'show', 'first'], 2, 'expected PARTITION:OFFSET'],
@@ -304,7 +304,7 @@ describe('what describes the commands', () => {
         ).trim();
       expect(complete('qu')).toBe('query');
       expect(complete('dead re')).toBe('replay');
-      expect(complete('query --for')).toBe('--format');
+      expect(complete('query --form')).toBe('--format');
       expect((await sandbox.run(['completion', 'tcsh'])).code).toBe(2);
     } finally {
       await sandbox.dispose();
