@@ -6,6 +6,7 @@ export default defineConfig({
     alias: { '@mcp-auditd/emitter': fileURLToPath(new URL('./services/emitter/index.ts', import.meta.url)) },
   },
   test: {
+    globalSetup: ['./test/build.ts'],
     // chDB binds one data directory to one process and dies with a worker thread: forks, never threads.
     pool: 'forks',
     maxWorkers: 2,

@@ -55,7 +55,7 @@ beforeAll(async () => {
   // What the examples of configuration name.
   mkdirSync(join(home, 'secrets'));
   for (const name of ['kafka_password', 'clickhouse_password']) writeFileSync(join(home, 'secrets', name), 'x\n');
-  const cli = `#!/bin/sh\n[ "$1" = mcp-auditd ] && shift\nexec '${process.execPath}' --import '${join(root, 'node_modules/tsx/dist/loader.mjs')}' '${join(root, 'services/cli.ts')}' "$@"\n`;
+  const cli = `#!/bin/sh\n[ "$1" = mcp-auditd ] && shift\nexec '${process.execPath}' '${join(root, 'dist/services/cli.js')}' "$@"\n`;
   for (const name of ['npx', 'mcp-auditd']) writeFileSync(join(home, 'bin', name), cli, { mode: 0o755 });
   daemon = spawn(join(home, 'bin', 'mcp-auditd'), ['up', '--listen', '127.0.0.1:0'], {
     env: environment,

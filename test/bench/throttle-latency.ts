@@ -10,7 +10,7 @@ import { HttpSink } from '../../services/emitter/http-sink.js';
 import { kafkaSink } from '../../services/emitter/kafka-sink.js';
 import type { Sink } from '../../services/emitter/sink.js';
 import { Throttles } from '../../services/emitter/throttles.js';
-import { programOf, Sandbox } from '../commands/run.js';
+import { root, Sandbox, typescript } from '../commands/run.js';
 import { startBroker } from '../kafka/broker.js';
 import { round2 } from './figures.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
@@ -50,7 +50,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const broker = onKafka ? await startBroker() : undefined;
   const kafka: Record<string, string> =
     broker === undefined ? {} : { MCP_AUDITD_STREAM__KAFKA__BROKERS: broker.brokers.join(',') };
-  const sandbox = new Sandbox(undefined, programOf('test/bench/throttle/traced-cli.ts'));
+  const sandbox = new Sandbox(undefined, [...typescript, join(root, 'test/bench/throttle/traced-cli.ts')]);
   const traceFile = join(sandbox.home, 'trace.json');
   const trace = new Trace();
   const untrace = traceEmitter(trace);

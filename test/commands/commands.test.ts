@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandsDocumentation, makeProgram } from '../../services/commands/program.js';
-import { event, type Running, root, Sandbox } from './run.js';
+import { cli, event, type Running, root, Sandbox } from './run.js';
 
 describe('with a daemon', () => {
   const sandbox = new Sandbox();
@@ -312,7 +312,7 @@ describe('what describes the commands', () => {
   });
 
   test('help is there without loading the engine', async () => {
-    const help = execFileSync(process.execPath, ['--import', 'tsx', join(root, 'services', 'cli.ts'), '--help'], {
+    const help = execFileSync(process.execPath, [...cli, '--help'], {
       cwd: root,
       encoding: 'utf8',
     });

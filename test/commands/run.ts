@@ -1,4 +1,4 @@
-/** Runs the program from its sources, in a directory and an environment of its own. */
+/** Runs the built program, in a directory and an environment of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -7,13 +7,10 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 
 export const root = resolve(import.meta.dirname, '..', '..');
-/** The arguments of node that run the program. */
-export const cli = programOf('services/cli.ts');
-
-/** The arguments of node that run a file of the sources. */
-export function programOf(file: string): readonly string[] {
-  return ['--import', join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs'), join(root, file)];
-}
+/** The arguments of node that run the program; test/build.ts has built it. */
+export const cli: readonly string[] = [join(root, 'dist', 'services', 'cli.js')];
+/** The arguments of node with which it runs TypeScript. */
+export const typescript: readonly string[] = ['--import', join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs')];
 
 /** Rows usually appear within a second; a busy machine takes longer. */
 const untilTimeoutMs = 30_000;

@@ -24,7 +24,7 @@ import { root } from './compose.js';
 import { objects, type PodSpec, roleOf, workloads } from './manifests.js';
 
 const home = mkdtempSync(join(tmpdir(), 'mcp-auditd-kubernetes-'));
-const cli = ['--import', join(root, 'node_modules/tsx/dist/loader.mjs'), join(root, 'services/cli.ts')];
+const cli = [join(root, 'dist/services/cli.js')];
 const usernames = workloads.map(({ metadata }) => `mcp-auditd-${metadata.name}`);
 const passwordOf = (username: string) => `of-${username}`;
 const pods = new Map(workloads.map(({ metadata, spec }) => [metadata.name, spec.template.spec]));

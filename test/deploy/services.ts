@@ -18,7 +18,7 @@ import { askingOf } from '../query/asking.js';
 import { readCompose, root, secretsOf } from './compose.js';
 
 const run = promisify(execFile);
-const cli = ['--import', join(root, 'node_modules/tsx/dist/loader.mjs'), join(root, 'services/cli.ts')];
+const cli = [join(root, 'dist/services/cli.js')];
 
 export interface RoleProcess {
   readonly url: string;

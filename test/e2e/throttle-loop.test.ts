@@ -13,7 +13,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { cli, type Running, root, Sandbox } from '../commands/run.js';
+import { cli, type Running, root, Sandbox, typescript } from '../commands/run.js';
 import { SlackStandIn } from '../notifier/slack-standin.js';
 
 const threshold = 30;
@@ -34,7 +34,6 @@ rules:
 `;
 
 const everything = join(root, 'node_modules', '@modelcontextprotocol', 'server-everything', 'dist', 'index.js');
-const tsx = cli.slice(0, 2);
 const audited = join(root, 'test', 'e2e', 'audited-child.ts');
 const sandbox = new Sandbox();
 const open: (() => unknown)[] = [];
@@ -98,10 +97,10 @@ async function startEverythingOnHttp(): Promise<string> {
 const identity = { name: 'loop', version: '1.0.0' };
 const emitters: Record<string, (actor: string) => Promise<Calling>> = {
   'audit() in SDK 1': (actor) =>
-    connected(new Client(identity), new StdioClientTransport(stdio(actor, [...tsx, audited, '1']))),
+    connected(new Client(identity), new StdioClientTransport(stdio(actor, [...typescript, audited, '1']))),
   'audit() in SDK 2': async (actor) => {
     const client = new ClientV2(identity);
-    await client.connect(new StdioClientTransportV2(stdio(actor, [...tsx, audited, '2'])));
+    await client.connect(new StdioClientTransportV2(stdio(actor, [...typescript, audited, '2'])));
     open.push(() => client.close());
     return client;
   },

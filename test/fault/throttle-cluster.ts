@@ -104,7 +104,8 @@ export async function killThrottleCluster(options: ThrottleClusterOptions): Prom
       // Emitters are asked by one question at a time, so who crosses a line does so before they die.
       const crossing = crossSome(cluster, callers, drawing(round, 1), round, report);
       const deciding = decideSome(cluster, callers, drawing(round, 2), round, report);
-      const times = dying.map(() => random() * 800);
+      // Not before somebody was answered, or there is nothing to hold the rest against.
+      const times = dying.map(() => 250 + random() * 800);
       const dead = dying.map(async (name, at) => {
         await delay(times[at]);
         await cluster.kill(name);

@@ -20,7 +20,7 @@ test('SIGKILLs of throttler, gateway and emitter on Kafka lose no signal, none o
   try {
     const { refused, lost, outlived, twice, gaps, faults } = await killThrottleCluster({
       seed,
-      rounds: 1,
+      rounds: 2,
       brokers: broker.brokers,
       kill: ['throttler', 'gateway', 'emitter'],
       progress: (line) => said.push(line),
