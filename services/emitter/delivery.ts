@@ -14,15 +14,8 @@ const longestRetryMs = 5000;
 /** Events that the gateway refused are evidence, but not without end: 100,000 of them. Beyond that they are counted. */
 const maxRejectedFileBytes = 64 * 1024 * 1024;
 
-/** Sending takes a third of the time at most, and a pause of the loop does not look like a slow sink. */
-const restShare = 3;
-const leastRestMs = 5;
-
 export interface DeliveryOptions {
-  /**
-   * Longest time from one batch to the next; a sink that answers soon is given more batches. An event that follows no
-   * other one goes at once.
-   */
+  /** Least time from one batch to the next: an event that follows no other one goes at once. */
   readonly lingerMs: number;
   /** File to which events go that the gateway refused as such. */
   readonly rejectedPath: string;
@@ -56,9 +49,8 @@ export class Delivery {
   #work: Work | undefined;
   #failures = 0;
   #isHurrying = false;
-  /** When the last batch began to leave, and how long its answer took. */
+  /** When the last batch began to leave. */
   #sentMs = Number.NEGATIVE_INFINITY;
-  #answeredAfterMs = Number.POSITIVE_INFINITY;
 
   constructor(source: Source, sink: Sink, options: DeliveryOptions) {
     this.#source = source;
@@ -107,8 +99,7 @@ export class Delivery {
 
   /** What is left of the time between two batches. */
   #restMs(): number {
-    const restMs = Math.min(this.#options.lingerMs, Math.max(leastRestMs, restShare * this.#answeredAfterMs));
-    return Math.max(0, this.#sentMs + restMs - performance.now());
+    return Math.max(0, this.#sentMs + this.#options.lingerMs - performance.now());
   }
 
   #wakeAfter(ms: number): void {
@@ -152,7 +143,6 @@ export class Delivery {
         const { batch, parts } = this.#work;
         const waitMs = await this.#sendParts(parts);
         if (waitMs > 0) return waitMs;
-        this.#answeredAfterMs = performance.now() - this.#sentMs;
         this.#work = undefined;
         const hasMore = this.#source.delivered(batch) || batch.isFull || isRepeated;
         if (!hasMore) return 0;
