@@ -136,6 +136,7 @@ class RunningDetector implements Detector {
       report: (what, details) => options.report?.(what, details),
       clock: this.clock,
       pause: giveWay,
+      signal: this.stopping.signal,
     };
     this.state = this.nothing();
     this.metrics = detectorMetrics(options.metrics, {

@@ -7,8 +7,9 @@ import type { Engine, EngineLimits } from './engine.js';
 import { streamMicros } from './event-reader.js';
 import type { Ask } from './history.js';
 import { openAlerts } from './open-alerts.js';
-import type { RuleSet } from './rule.js';
+import type { Rule, RuleSet } from './rule.js';
 import { inTurns } from './turns.js';
+import { untilStored } from './until-stored.js';
 import { warmUp } from './warmup.js';
 
 export interface DetectorState {
@@ -30,6 +31,8 @@ export interface TakingUp {
   readonly clock: () => number;
   /** Lets the rest of the process have its turn. */
   readonly pause: () => Promise<void>;
+  /** Aborted when the detector stops. */
+  readonly signal: AbortSignal;
 }
 
 export interface TakenUp {
@@ -51,6 +54,10 @@ export async function takeUp(
   const checkpoint = await usable(around, file);
   const known = checkpoint === undefined ? new Set<string>() : engine.load(checkpoint.pieces);
   const { offsets, drained } = await begin(around, partitions, checkpoint?.head.offsets ?? new Map());
+  if (around.ask !== undefined && newTo(engine, known).length > 0 && !(await untilStored(around, offsets)))
+    around.report('stored history is behind the stream; what is not stored yet is missing from what rules learn', {
+      partitions,
+    });
   await teach(around, engine, known, offsets);
   return { state: { engine, offsets }, drained };
 }
@@ -131,6 +138,10 @@ async function begin(
   return { offsets, drained };
 }
 
+function newTo({ ruleSet }: Engine, known: ReadonlySet<string>): Rule[] {
+  return ruleSet.rules.filter(({ enabled, id }) => enabled && !known.has(id));
+}
+
 async function teach(
   { ask, limits, pause, report, clock }: TakingUp,
   engine: Engine,
@@ -138,7 +149,7 @@ async function teach(
   offsets: ReadonlyMap<number, number>,
 ): Promise<void> {
   const { ruleSet } = engine;
-  const fresh = ruleSet.rules.filter(({ enabled, id }) => enabled && !known.has(id));
+  const fresh = newTo(engine, known);
   if (fresh.length === 0 || ask === undefined) return;
   const untilMicros = Number.isFinite(engine.clock) ? engine.clock : streamMicros(clock());
   const names = fresh.slice(0, 20).map(({ id }) => id);
