@@ -16,8 +16,20 @@ test.skipIf(browser === undefined)(
   async () => {
     const { page, record } = opened;
     await page.waitForSelector('[data-live="live"]');
+    // What was before it opened.
+    await page.waitForSelector('a.row');
     await record([{ tool_name: 'seen_live', outcome: 'tool_error' }]);
     await page.waitForSelector('a.row:has-text("seen_live")');
+    // And what was while nobody looked.
+    const show = (hidden: boolean) =>
+      page.evaluate(`Object.defineProperty(document, 'hidden', { configurable: true, value: ${hidden} });
+        document.dispatchEvent(new Event('visibilitychange'))`);
+    await show(true);
+    await page.waitForSelector('[data-live="connecting"]');
+    await record([{ tool_name: 'seen_later' }]);
+    await show(false);
+    await page.waitForSelector('a.row:has-text("seen_later")');
+    expect(await page.locator('a.row:has-text("seen_live")').count()).toBe(1);
     const again = await opened.context.newPage();
     await opened.context.clearCookies();
     await again.goto(opened.link);

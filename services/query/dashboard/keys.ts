@@ -70,17 +70,18 @@ function moveRow(step: 1 | -1, target: HTMLElement): boolean {
 
 export function useKeys(help: () => void, copied: (address: string) => void): void {
   const [, go] = useLocation();
-  const lead = useRef(0);
+  const lead = useRef(Number.NEGATIVE_INFINITY);
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
       const target = event.target as HTMLElement;
-      const writing = target.closest('input, textarea, select, [contenteditable], dialog') !== null;
+      const writing = target.closest('input, textarea, select, [contenteditable], dialog[open]') !== null;
       if (writing || event.metaKey || event.ctrlKey || event.altKey) return;
-      if (act(event.key, target)) event.preventDefault();
+      if (act(event.key, target, event.timeStamp)) event.preventDefault();
     };
-    const act = (key: string, target: HTMLElement): boolean => {
-      const led = Date.now() - lead.current < 1_500;
-      lead.current = key === 'g' ? Date.now() : 0;
+    const act = (key: string, target: HTMLElement, atMs: number): boolean => {
+      // When it was pressed: a busy page takes keys later.
+      const led = atMs - lead.current < 1_500;
+      lead.current = key === 'g' ? atMs : Number.NEGATIVE_INFINITY;
       const view = led ? views.find(([, , letter]) => letter === key)?.[0] : undefined;
       if (view !== undefined) go(`/${view}`);
       else if (key === 'g') return true;

@@ -1,9 +1,13 @@
 /** The newest calls of the stream, held outside of React: what shows them is drawn anew four times a second at most. */
 import { useEffect, useState, useSyncExternalStore } from 'react';
-import type { CallRow } from '../api/contract.js';
-import { streamPath } from './ask.js';
+import type { CallList, CallRow } from '../api/contract.js';
+import { get, streamPath } from './ask.js';
 
 const mostShown = 500;
+/** Calls that are fetched where the stream begins, or begins again. */
+const mostFetched = 100;
+/** When they are fetched: at once, and when the ingestor has stored what it had in hand then. */
+const fetchAfterMs = [0, 1_500] as const;
 /** Calls a second that the server sends of more: nobody reads as many. */
 const mostPerSecond = 40;
 const everyMs = 250;
@@ -28,8 +32,9 @@ export class Live {
   private waiting: string[] = [];
   private seconds: { readonly matched: number; readonly shown: number }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private fetches: ReturnType<typeof setTimeout>[] = [];
 
-  constructor(private readonly path: string) {}
+  constructor(private readonly filters: readonly string[]) {}
 
   readonly subscribe = (changed: () => void): (() => void) => {
     this.watchers.add(changed);
@@ -53,6 +58,7 @@ export class Live {
     this.paused = paused;
     this.set({ state: paused ? 'paused' : this.source?.readyState === EventSource.OPEN ? 'live' : 'connecting' });
     this.show();
+    if (!paused) this.fetchSoon();
   }
 
   private set(changes: Partial<LiveNow>): void {
@@ -63,7 +69,7 @@ export class Live {
   private readonly follow = (): void => {
     if (document.hidden) this.leave();
     if (document.hidden || this.source !== undefined) return;
-    const source = new EventSource(this.path);
+    const source = new EventSource(streamPath('/tail', { filter: this.filters, most: mostPerSecond }));
     this.source = source;
     const stands = (state: LiveNow['state']) => () => this.set({ state: this.paused ? 'paused' : state });
     source.onmessage = ({ data }) => {
@@ -72,7 +78,10 @@ export class Live {
       if (this.waiting.length > 2 * mostShown) this.waiting.splice(0, this.waiting.length - mostShown);
       this.timer ??= setTimeout(() => this.show(), everyMs);
     };
-    source.addEventListener('ready', stands('live'));
+    source.addEventListener('ready', () => {
+      stands('live')();
+      this.fetchSoon();
+    });
     source.addEventListener('rate', ({ data }) => {
       this.seconds = [...this.seconds, JSON.parse(data as string)].slice(-rateSeconds);
       const mean = (of: 'matched' | 'shown') =>
@@ -85,10 +94,31 @@ export class Live {
   private leave(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
+    for (const each of this.fetches) clearTimeout(each);
     this.source?.close();
     this.source = undefined;
     this.seconds = [];
     this.set({ rate: undefined, state: this.paused ? 'paused' : 'connecting' });
+  }
+
+  private fetchSoon(): void {
+    for (const each of this.fetches) clearTimeout(each);
+    this.fetches = fetchAfterMs.map((ms) => setTimeout(() => void this.fetch(), ms));
+  }
+
+  /** What was recorded before the stream began, and while nobody looked. */
+  private async fetch(): Promise<void> {
+    const stored = await get<CallList>('/calls', { filter: this.filters, limit: mostFetched }).catch(() => undefined);
+    if (stored === undefined || this.paused || this.source === undefined) return;
+    this.show();
+    const here = this.now.calls;
+    const missed = this.unknown(stored.calls);
+    if (missed.length === 0) return;
+    // Where none of them is known there were more, and a list with a hole would not say so.
+    const goesOn = missed.length < stored.calls.length || stored.next === null;
+    const since = goesOn ? '' : missed.at(-1)!.occurred_at;
+    const calls = [...here.filter(({ occurred_at }) => occurred_at >= since), ...missed];
+    this.set({ calls: calls.sort((a, b) => (a.occurred_at < b.occurred_at ? 1 : -1)).slice(0, mostShown) });
   }
 
   private show(): void {
@@ -100,20 +130,25 @@ export class Live {
       .reverse()
       .map((text) => JSON.parse(text) as CallRow);
     this.waiting = [];
-    this.set({ calls: [...fresh, ...this.now.calls].slice(0, mostShown) });
+    this.set({ calls: [...this.unknown(fresh), ...this.now.calls].slice(0, mostShown) });
+  }
+
+  private unknown(calls: readonly CallRow[]): CallRow[] {
+    const known = new Set(this.now.calls.map(({ event_id }) => event_id));
+    return calls.filter(({ event_id }) => !known.has(event_id));
   }
 }
 
 /** The stream of the calls that match, for as long as the component stands. */
 export function useLive(filters: readonly string[]): Live {
-  const path = streamPath('/tail', { filter: filters, most: mostPerSecond });
-  const [live, setLive] = useState(() => new Live(path));
+  const key = JSON.stringify(filters);
+  const [live, setLive] = useState(() => new Live(filters));
   useEffect(() => {
-    const next = new Live(path);
+    const next = new Live(JSON.parse(key) as string[]);
     setLive(next);
     next.open();
     return () => next.close();
-  }, [path]);
+  }, [key]);
   return live;
 }
 
