@@ -42,12 +42,17 @@ test.skipIf(browser === undefined)(
 test.skipIf(browser === undefined)('its files travel packed to who can unpack them, and are kept', async () => {
   const page = await (await fetch(`${opened.url}/now`)).text();
   const script = `${opened.url}${/src="([^"]+\.js)"/.exec(page)![1]}`;
-  const packed = await fetch(script, { headers: { 'accept-encoding': 'gzip' } });
-  const bare = await fetch(script, { headers: { 'accept-encoding': 'identity' } });
-  expect(packed.headers.get('content-encoding')).toBe('gzip');
-  expect(packed.headers.get('cache-control')).toContain('immutable');
-  expect(bare.headers.get('content-encoding')).toBeNull();
-  expect(await packed.text()).toBe(await bare.text());
+  const bare = await (await fetch(script, { headers: { 'accept-encoding': 'identity' } })).text();
+  for (const [accepted, encoding] of [
+    ['gzip, deflate, br, zstd', 'br'],
+    ['gzip, br;q=0', 'gzip'],
+    ['identity', null],
+  ] as const) {
+    const answer = await fetch(script, { headers: { 'accept-encoding': accepted } });
+    expect(answer.headers.get('content-encoding'), accepted).toBe(encoding);
+    expect(answer.headers.get('cache-control')).toContain('immutable');
+    expect((await answer.text()) === bare).toBe(true);
+  }
 });
 
 test.skipIf(browser === undefined)('an alert is acknowledged with the keyboard alone', async () => {

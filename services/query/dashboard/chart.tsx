@@ -3,15 +3,17 @@
  * words and all of them as a table. A range is chosen with the mouse, or with the arrow keys, Shift and Enter.
  */
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
-import uPlot from 'uplot';
+import type uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { drawnValues, type Line, type Mark, piled, plotOptions } from './plot.js';
+import { drawnValues, type Line, type Mark, piled } from './lines.js';
 import { type Column, Table } from './table.js';
 import { dayText, plain, Time } from './text.js';
 
 export type { Line, Mark };
 
 const none: readonly Mark[] = [];
+/** On its way beside the figures: what draws is no part of what the first page waits for. */
+const drawing = import('./plot.js');
 
 export function Chart({
   label,
@@ -52,28 +54,37 @@ export function Chart({
   useEffect(() => {
     const element = holder.current;
     if (element === null || times.length === 0) return;
-    const options = plotOptions(element, {
-      lines,
-      marks,
-      points: times.length,
-      height,
-      format,
-      whole,
-      brush: onRange !== undefined,
-      moved: setAt,
-      chosen: (from, to) => onRange?.(from * 1000, to * 1000),
+    let undo: (() => void) | undefined;
+    let isOver = false;
+    void drawing.then(({ draw }) => {
+      if (isOver) return;
+      const drawn = draw(element, latest.current, {
+        lines,
+        marks,
+        points: times.length,
+        height,
+        format,
+        whole,
+        brush: onRange !== undefined,
+        moved: setAt,
+        chosen: (from, to) => onRange?.(from * 1000, to * 1000),
+      });
+      plot.current = drawn;
+      setAt(null);
+      const { height: drawnHeight } = drawn;
+      const observer = new ResizeObserver(() =>
+        drawn.setSize({ width: Math.max(120, element.clientWidth), height: drawnHeight }),
+      );
+      observer.observe(element);
+      undo = () => {
+        observer.disconnect();
+        drawn.destroy();
+        plot.current = null;
+      };
     });
-    const drawn = new uPlot(options, latest.current, element);
-    plot.current = drawn;
-    setAt(null);
-    const observer = new ResizeObserver(() =>
-      drawn.setSize({ width: Math.max(120, element.clientWidth), height: options.height }),
-    );
-    observer.observe(element);
     return () => {
-      observer.disconnect();
-      drawn.destroy();
-      plot.current = null;
+      isOver = true;
+      undo?.();
     };
   }, [shape, height, format, onRange, whole, marks, theme]);
   // What is pointed at stays so when new values come.

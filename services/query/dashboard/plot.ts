@@ -1,22 +1,7 @@
-/** How a chart is drawn: uPlot's options from lines and the colours of the page. */
+/** How a chart is drawn, by uPlot: its options from lines and the colours of the page. Loaded when there is a chart. */
 import uPlot from 'uplot';
+import type { Line, Mark } from './lines.js';
 import { plain } from './text.js';
-
-export interface Line {
-  readonly name: string;
-  readonly values: readonly (number | null)[];
-  /** One of the classes c0 to c8. */
-  readonly color?: number;
-  readonly kind?: 'line' | 'area' | 'bars' | 'dashed';
-}
-
-/** A moment that matters, drawn as an upright line with its name. */
-export interface Mark {
-  /** Seconds since the epoch. */
-  readonly at: number;
-  readonly name: string;
-  readonly color?: number;
-}
 
 export interface PlotOptions {
   readonly lines: readonly Line[];
@@ -51,7 +36,7 @@ function colorsOf(element: HTMLElement): (name: string) => string {
 
 const nameOf = (color: number): string => colorNames[color % colorNames.length]!;
 
-export function plotOptions(element: HTMLElement, options: PlotOptions): uPlot.Options {
+function plotOptions(element: HTMLElement, options: PlotOptions): uPlot.Options {
   const { lines, marks, points, height, format, whole, brush, moved, chosen } = options;
   const color = colorsOf(element);
   const [ink, grid] = [color('--soft'), color('--line')];
@@ -115,6 +100,11 @@ export function plotOptions(element: HTMLElement, options: PlotOptions): uPlot.O
   };
 }
 
+/** Draws a chart into the element. */
+export function draw(element: HTMLElement, data: uPlot.AlignedData, options: PlotOptions): uPlot {
+  return new uPlot(plotOptions(element, options), data, element);
+}
+
 function drawMarks(
   { ctx, bbox, ...plot }: uPlot,
   marks: readonly Mark[],
@@ -156,21 +146,4 @@ function timeText(seconds: number, step: number): string {
     return `${two(date.getDate())}.${two(date.getMonth() + 1)}.`;
   const time = `${two(date.getHours())}:${two(date.getMinutes())}`;
   return step < 60 ? `${time}:${two(date.getSeconds())}` : time;
-}
-
-/** A bar of nothing is not drawn. */
-export function drawnValues({ values, kind }: Line): readonly (number | null)[] {
-  return kind === 'bars' ? values.map((value) => (value === 0 ? null : value)) : values;
-}
-
-/** Each line upon those after it, so that the first one drawn is the highest and all stay to be seen. */
-export function piled(lines: readonly Line[]): readonly (readonly (number | null)[])[] {
-  const result: (readonly (number | null)[])[] = [];
-  let below: number[] | undefined;
-  for (const line of [...lines].reverse()) {
-    const sums: number[] = line.values.map((value, index) => (value ?? 0) + (below?.[index] ?? 0));
-    result.unshift(drawnValues({ ...line, values: sums }));
-    below = sums;
-  }
-  return result;
 }
