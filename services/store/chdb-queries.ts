@@ -6,7 +6,7 @@ import { AuditdError } from '../../schemas/errors.js';
 import { abortedError } from './admission.js';
 import { Fence, namesFormat } from './fence.js';
 import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
-import { Lanes, Turn } from './lanes.js';
+import { Lanes, LongQuestions, Turn } from './lanes.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import { escapedParameters, type QueryLimits, type QueryOptions, type StatementOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
@@ -30,6 +30,8 @@ const priorities = { quick: 0, long: 2 } as const;
 const maxWaiting = 32;
 /** Questions that are not over, those with resting readers included. */
 const maxOpen = 64;
+/** Long questions that are known again. */
+const maxKnown = 1_000;
 /** Between two attempts at ending a step of the engine, which may have been about to begin at the first. */
 const killAgainMs = 250;
 
@@ -65,6 +67,7 @@ function isStreamable(sql: string, ast: string, { format, settings = {} }: Query
 
 export class ChdbQueries {
   private readonly lanes: Lanes;
+  private readonly longOnes = new LongQuestions(maxKnown);
   private readonly fence: Fence;
   private readonly drained = new Set<Promise<unknown>>();
   private open = 0;
@@ -90,15 +93,20 @@ export class ChdbQueries {
     if (this.open >= maxOpen) throw new AuditdError('query_busy', `${this.open} questions are open already`);
     this.open++;
     let attempt: Attempt | undefined;
-    const turn: Turn = new Turn(this.lanes, () => attempt?.beginAgain());
+    let isAnswered = false;
+    const question = JSON.stringify([sql, options.parameters, options.tenant]);
+    const lane = this.longOnes.laneOf(question);
+    const turn: Turn = new Turn(this.lanes, () => attempt?.beginAgain(), lane);
     try {
       do {
         attempt = new Attempt(turn, `question-${++this.attempts}`, options, this.openSession);
         yield* this.answer(attempt, sql, options);
       } while (attempt.isToBeginAgain);
+      isAnswered = true;
     } catch (error) {
       throw failureOf(error);
     } finally {
+      if (isAnswered || turn.wasLong) this.longOnes.learn(question, lane, turn.wasLong);
       this.open--;
     }
   }

@@ -3,10 +3,12 @@
  * another and nobody else.
  *
  * A question begins in the quick lane. What takes longer than `quickMs` of the engine's time goes on in the long lane when
- * nobody is there, and else is told to begin again there. A turn is held while the engine works for the question and while
+ * nobody is there, and else is told to begin again there. The same question begins in the long lane the next time, so that
+ * one who asks it over and over holds up no quick one. A turn is held while the engine works for the question and while
  * its reader is about to take the next piece; a reader who rests gives it away, so an answer that nobody reads holds up
  * nobody.
  */
+import { createHash } from 'node:crypto';
 import { AuditdError } from '../../schemas/errors.js';
 import { abortedError } from './admission.js';
 
@@ -17,6 +19,8 @@ const mostRunning = 2;
 const mostLong = 1;
 /** The engine's time for a question in the quick lane. */
 const quickMs = 300;
+/** Then a question that took long is tried in the quick lane again: inserts hold it up in the long one. */
+const knownForMs = 600_000;
 /** A reader who takes longer than this over a piece rests. */
 const restMs = 100;
 
@@ -86,9 +90,33 @@ export class Lanes {
   }
 }
 
+/** Questions that took long in the quick lane not long ago, to the letter and the value: about 100 bytes each. */
+export class LongQuestions {
+  private readonly sinceMs = new Map<string, number>();
+
+  constructor(private readonly most: number) {}
+
+  laneOf(question: string): Lane {
+    const sinceMs = this.sinceMs.get(keyOf(question)) ?? Number.NEGATIVE_INFINITY;
+    return performance.now() < sinceMs + knownForMs ? 'long' : 'quick';
+  }
+
+  /** What it took where it began. One that began in the long lane and was long again says nothing new. */
+  learn(question: string, began: Lane, wasLong: boolean): void {
+    const key = keyOf(question);
+    if (wasLong && began === 'long') return;
+    this.sinceMs.delete(key);
+    if (wasLong) this.sinceMs.set(key, performance.now());
+    if (this.sinceMs.size > this.most) this.sinceMs.delete(this.sinceMs.keys().next().value!);
+  }
+}
+
+function keyOf(question: string): string {
+  return createHash('sha256').update(question).digest('base64');
+}
+
 /** One question's turns, from the first to the last. */
 export class Turn {
-  private lane: Lane = 'quick';
   private held = false;
   private spentMs = 0;
   /** It goes on beside a long one, until its step is over. */
@@ -96,14 +124,23 @@ export class Turn {
   private resting: NodeJS.Timeout | undefined;
   private working: Promise<unknown> = Promise.resolve();
 
-  /** @param crowded told when it has outgrown the quick lane and the long one is taken; it may end the step then. */
+  /**
+   * @param crowded told when it has outgrown the quick lane and the long one is taken; it may end the step then.
+   * @param lane where it begins.
+   */
   constructor(
     private readonly lanes: Lanes,
     private readonly crowded: () => void,
+    private lane: Lane = 'quick',
   ) {}
 
   get isLong(): boolean {
     return this.lane === 'long';
+  }
+
+  /** Whether it took longer than a question may in the quick lane. */
+  get wasLong(): boolean {
+    return this.spentMs >= quickMs;
   }
 
   /** One step of the engine, in a turn. @throws AuditdError `query_busy`, `query_aborted` before it began. */

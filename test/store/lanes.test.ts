@@ -1,6 +1,6 @@
 /** Who waits for whom at the engine in process. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Lanes, Turn } from '../../services/store/lanes.js';
+import { Lanes, LongQuestions, Turn } from '../../services/store/lanes.js';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -66,4 +66,34 @@ test('who leaves while it waits holds no place', async () => {
   const next = lanes.enter('quick', undefined);
   lanes.leave('quick');
   await next;
+});
+
+test('a question that took long begins in the long lane the next time, until it was quick or ten minutes have passed', async () => {
+  const known = new LongQuestions(2);
+  const asked = (name: string, wasLong: boolean) => known.learn(name, known.laneOf(name), wasLong);
+  asked('heavy', true);
+  asked('light', false);
+  expect(['heavy', 'light'].map((name) => known.laneOf(name))).toEqual(['long', 'quick']);
+  asked('heavy', false);
+  expect(known.laneOf('heavy')).toBe('quick');
+  for (const name of ['first', 'second', 'third']) asked(name, true);
+  expect(['first', 'second', 'third'].map((name) => known.laneOf(name))).toEqual(['quick', 'long', 'long']);
+  await vi.advanceTimersByTimeAsync(400_000);
+  asked('third', true);
+  await vi.advanceTimersByTimeAsync(200_000);
+  expect(known.laneOf('third')).toBe('quick');
+});
+
+test('a question that begins in the long lane leaves the quick one to others', async () => {
+  const lanes = new Lanes(32, () => true);
+  const log: string[] = [];
+  const heavy = new Turn(lanes, () => undefined, 'long');
+  const first = heavy.step(took(1_000), undefined).then(() => log.push('heavy'));
+  const short = question(lanes, 'short', 50, log);
+  await vi.advanceTimersByTimeAsync(60);
+  expect(log).toEqual(['short']);
+  await vi.advanceTimersByTimeAsync(1_000);
+  await Promise.all([first, short]);
+  expect([heavy.isLong, heavy.wasLong]).toEqual([true, true]);
+  await heavy.end();
 });
