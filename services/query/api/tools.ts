@@ -7,7 +7,12 @@ import { conditionOf } from './filters.js';
 import { route } from './routes.js';
 
 const between = `calls.occurred_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') AND calls.occurred_at < fromUnixTimestamp64Milli({to:Int64}, 'UTC')`;
-/** Lists of tools that are looked through: the newest of each server's. */
+/**
+ * Lists of tools that are looked through: the newest of each length that a server has answered, and of so many lengths. A
+ * client asks for the list in every session, so most lists are the same one, and reading all of them would be most of
+ * what is read.
+ */
+const mostOfLength = 3;
 const mostLists = 200;
 
 export const toolRoutes = [
@@ -27,9 +32,13 @@ export const toolRoutes = [
           parameters,
         ),
         ask<{ server_name: string; tool_name: string; definitions: number }>(
-          `SELECT server_name, JSONExtractString(tool, 'name') AS tool_name, uniq(tool) AS definitions FROM
-             (SELECT server_name, arrayJoin(JSONExtractArrayRaw(result, 'tools')) AS tool FROM
-               (SELECT calls.server_name AS server_name, calls.result AS result FROM calls WHERE calls.method = 'tools/list' AND ${between} AND ${sql} ORDER BY calls.occurred_at DESC LIMIT ${mostLists} BY server_name))
+          `WITH newest AS
+             (SELECT event_id FROM (SELECT calls.event_id AS event_id, calls.server_name AS server_name, calls.occurred_at AS at FROM calls
+                PREWHERE calls.method = 'tools/list' AND ${between} AND ${sql} ORDER BY at DESC LIMIT ${mostOfLength} BY server_name, calls.result_bytes)
+              ORDER BY at DESC LIMIT ${mostLists} BY server_name)
+           SELECT server_name, JSONExtractString(tool, 'name') AS tool_name, uniq(tool) AS definitions FROM
+             (SELECT calls.server_name AS server_name, arrayJoin(JSONExtractArrayRaw(calls.result, 'tools')) AS tool FROM calls
+                PREWHERE calls.method = 'tools/list' AND ${between} AND calls.event_id IN newest)
            GROUP BY server_name, tool_name LIMIT 5000`,
           parameters,
         ).catch(() => []),
@@ -76,12 +85,15 @@ export const toolRoutes = [
     answer: sessionList,
     handle: async ({ query, ask, now }) => {
       const { sql, parameters } = conditionOf(query, now);
+      const where = `calls.session_id != '' AND ${between} AND ${sql}`;
       return {
         sessions: await ask(
-          `SELECT calls.session_id AS session_id, any(calls.actor_id) AS actor_id, any(calls.client_name) AS client_name, groupUniqArray(8)(calls.server_name) AS servers,
+          // What is told of a session is worked out for those that are told of.
+          `WITH newest AS (SELECT calls.session_id FROM calls WHERE ${where} GROUP BY calls.session_id ORDER BY max(calls.occurred_at) DESC LIMIT ${query.limit})
+           SELECT calls.session_id AS session_id, any(calls.actor_id) AS actor_id, any(calls.client_name) AS client_name, groupUniqArray(8)(calls.server_name) AS servers,
              uniqIf(calls.tool_name, calls.tool_name != '') AS tools, count() AS calls, countIf(NOT calls.outcome IN ${fine}) AS failed,
              min(calls.occurred_at) AS first_at, max(calls.occurred_at) AS last_at
-           FROM calls WHERE calls.session_id != '' AND ${between} AND ${sql} GROUP BY session_id ORDER BY last_at DESC LIMIT ${query.limit}`,
+           FROM calls PREWHERE ${where} AND calls.session_id IN newest GROUP BY session_id ORDER BY last_at DESC`,
           parameters,
         ),
       };
