@@ -37,9 +37,9 @@ const limitSettings = {
   max_result_rows: (value: number): Partial<QueryLimits> => ({ resultRows: value }),
   max_result_bytes: (value: number): Partial<QueryLimits> => ({ resultBytes: value }),
 } as const;
-/** What clients send and what is so here anyway. */
+/** What clients send (a query role of ours too) and what is so here anyway. */
 const harmless =
-  /^(readonly|max_threads|max_block_size|result_overflow_mode|timeout_overflow_mode|cancel_http_readonly_queries_on_client_close|async_insert|wait_for_async_insert|log_comment|http_\w+|connect_timeout|receive_timeout|send_timeout)$/;
+  /^(readonly|max_threads|max_block_size|result_overflow_mode|timeout_overflow_mode|cancel_http_readonly_queries_on_client_close|async_insert|wait_for_async_insert|log_comment|http_\w+|query_plan_merge_filters|optimize_move_to_prewhere|optimize_use_projections|connect_timeout|receive_timeout|send_timeout)$/;
 
 /** ClickHouse's number, its name and the HTTP status for our own errors. */
 const codes: Partial<Record<ErrorCode, readonly [code: number, type: string, status: number]>> = {

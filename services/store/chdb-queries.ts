@@ -7,6 +7,7 @@ import { abortedError } from './admission.js';
 import { Fence, namesFormat } from './fence.js';
 import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
 import { Lanes, LongQuestions, Turn } from './lanes.js';
+import { checkFormat, tenantSettings } from './own-rows-first.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import { escapedParameters, type QueryLimits, type QueryOptions, type StatementOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
@@ -86,9 +87,7 @@ export class ChdbQueries {
   }
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
-    if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(options.format)) {
-      throw new AuditdError('query_refused', `${JSON.stringify(options.format)} is no name of a format`);
-    }
+    checkFormat(options.format, options.tenant);
     if (this.closed) throw new AuditdError('store_unavailable', 'the store is closed');
     if (this.open >= maxOpen) throw new AuditdError('query_busy', `${this.open} questions are open already`);
     this.open++;
@@ -118,7 +117,13 @@ export class ChdbQueries {
       const ast = await attempt.step(async () => {
         session = this.openSession();
         await prepare(session, settingsOf(attempt, options));
-        return this.parse(session, sql, options.tenant !== undefined);
+        const text = await this.parse(session, sql, options.tenant !== undefined);
+        if (options.tenant === undefined) return text;
+        // What is set cannot be changed any more on the session that has parsed it.
+        session.close();
+        session = this.openSession();
+        await prepare(session, settingsOf(attempt, options, tenantSettings(text, sql, options.parameters)));
+        return text;
       });
       if (isStreamable(sql, ast, options)) yield* attempt.stream(session!, sql);
       else yield* attempt.buffer(session!, sql);
@@ -322,7 +327,11 @@ async function prepare(session: Session, settings: readonly string[]): Promise<v
   await session.queryAsync(statement);
 }
 
-function settingsOf({ limits, mark, priority }: Attempt, options: QueryOptions): string[] {
+function settingsOf(
+  { limits, mark, priority }: Attempt,
+  options: QueryOptions,
+  own: Readonly<Record<string, number>> = {},
+): string[] {
   const { settings: others = {}, tenant, parameters = {}, parametersEscaped = false } = options;
   return [
     ...assignments(others),
@@ -339,6 +348,7 @@ function settingsOf({ limits, mark, priority }: Attempt, options: QueryOptions):
     "result_overflow_mode = 'throw'",
     `max_threads = ${threadsPerQuery}`,
     `max_query_size = ${maxStatementBytes}`,
+    ...Object.entries(own).map(([name, value]) => `${name} = ${value}`),
     // Last: nothing can be set after it.
     'readonly = 1',
   ];

@@ -3,6 +3,7 @@ import { Admission, abortedError } from './admission.js';
 import type { ClickHouseConnection } from './clickhouse-connection.js';
 import { clickHouseError, codeOf, messageOf } from './clickhouse-errors.js';
 import { Fence, namesFormat } from './fence.js';
+import { checkFormat, tenantSettings } from './own-rows-first.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
 import { escapedParameters, type QueryLimits, type QueryOptions } from './store.js';
 import { tenantFilters } from './tenant.js';
@@ -29,9 +30,7 @@ export class ClickHouseQueries {
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     const limits = { ...defaultLimits, ...options.limits };
     const { signal, format, tenant, onRows } = options;
-    if (!/^[A-Za-z][A-Za-z0-9]{0,63}$/.test(format)) {
-      throw new AuditdError('query_refused', `${JSON.stringify(format)} is no name of a format`);
-    }
+    checkFormat(format, tenant);
     await this.admission.enter(signal);
     try {
       if (signal?.aborted) throw abortedError();
@@ -43,11 +42,12 @@ export class ClickHouseQueries {
         timeoutMs: limits.timeMs + graceMs,
         ...(signal === undefined ? {} : { signal }),
       };
-      await this.judge(sql, request, tenant !== undefined);
+      const ast = await this.judge(sql, request, tenant !== undefined);
+      const own = tenant === undefined ? {} : tenantSettings(ast, sql, options.parameters);
       let bytes = 0;
       for await (const piece of this.connection.stream(sql, {
         ...request,
-        settings: { ...settings, default_format: format },
+        settings: { ...settings, ...own, default_format: format },
         ...(onRows === undefined ? {} : { onRows }),
       })) {
         bytes += piece.length;
@@ -66,7 +66,7 @@ export class ClickHouseQueries {
     sql: string,
     request: Parameters<ClickHouseConnection['run']>[1],
     isTenant: boolean,
-  ): Promise<void> {
+  ): Promise<string> {
     let ast: string;
     try {
       ast = (
@@ -88,6 +88,7 @@ export class ClickHouseQueries {
     if (namesFormat(ast, this.connection.database)) {
       throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');
     }
+    return ast;
   }
 
   /** The text goes as a value, so the message names the place in it and not in what was put before it. */

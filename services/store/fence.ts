@@ -148,6 +148,9 @@ export class Fence {
       if (!/^ (SelectWithUnionQuery|SelectIntersectExceptQuery|SelectQuery|Set)\b/.test(lines[1] ?? ''))
         return `only a query may be explained, this is ${lines[1]?.trim().split(' ')[0]}`;
     }
+    // The AST shows its condition as that of a WHERE; a word of the grammar cannot be written in another way.
+    if (isTenant && /prewhere/i.test(sql))
+      return 'PREWHERE is not taken with a key of one tenant: it comes before the condition that keeps tenants apart';
     if (isTenant && showStatements.test(first) && lines.slice(1).some((line) => /^ Identifier system\b/.test(line)))
       return 'the tables of the engine are not listed for a key of one tenant';
     return undefined;

@@ -41,7 +41,8 @@ export function readerStatements(options: ReaderOptions): string[] {
     .flatMap((statement) => /^CREATE OR REPLACE VIEW (\w+)/.exec(statement)?.[1] ?? []);
   const readable = [...conditions.map(([place]) => place), ...[...new Set(views)].map((view) => `${database}.${view}`)];
   return [
-    `CREATE SETTINGS PROFILE OR REPLACE ${user}${on} SETTINGS readonly = 1, allow_ddl = 0, allow_introspection_functions = 0, max_execution_time = ${timeMs / 1000}, max_memory_usage = ${memoryBytes}, max_result_rows = ${resultRows}, max_result_bytes = ${resultBytes}`,
+    // A projection's groups are computed before a policy drops rows, so a failing one would tell of them.
+    `CREATE SETTINGS PROFILE OR REPLACE ${user}${on} SETTINGS readonly = 1, optimize_use_projections = 0, allow_ddl = 0, allow_introspection_functions = 0, max_execution_time = ${timeMs / 1000}, max_memory_usage = ${memoryBytes}, max_result_rows = ${resultRows}, max_result_bytes = ${resultBytes}`,
     `CREATE USER OR REPLACE ${user}${on} IDENTIFIED WITH sha256_hash BY ${escaped(options.passwordSha256, "'")} SETTINGS PROFILE ${user}`,
     `CREATE QUOTA OR REPLACE ${user}${on} FOR INTERVAL 1 minute MAX queries = 120, execution_time = 120 TO ${user}`,
     // A table with any policy shows nothing to whom no permissive one names.

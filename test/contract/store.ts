@@ -58,13 +58,13 @@ function alert(over: Partial<Alert> = {}): RecordOf<typeof alertFields> {
   return result.event;
 }
 
-/** A batch of generated calls: `rows` of them from `firstOffset` on, all recorded in one millisecond. */
+/** A batch of generated calls: `rows` of them from `firstOffset` on, all recorded in one millisecond, of one tenant or of the one at each offset. */
 export function batchOfCalls(
   partition: number,
   firstOffset: number,
   rows: number,
   recordedMs = recordedAtMs,
-  tenant = 'default',
+  tenant: string | ((offset: number) => string) = 'default',
 ): InsertBatch & { events: CallEvent[] } {
   const block = new CallsBlock();
   const events: CallEvent[] = [];
@@ -74,8 +74,9 @@ export function batchOfCalls(
     startMs: recordedMs,
     spanMs: 10_000,
   })) {
-    const call = checked(event, tenant);
-    block.append(call, recordedMs, partition, firstOffset + events.length);
+    const offset = firstOffset + events.length;
+    const call = checked(event, typeof tenant === 'string' ? tenant : tenant(offset));
+    block.append(call, recordedMs, partition, offset);
     events.push(call);
   }
   const lastOffset = firstOffset + rows - 1;

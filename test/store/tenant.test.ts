@@ -56,7 +56,7 @@ const attempts: readonly (readonly [sql: string, expected: number])[] = [
   ['SELECT count() AS n FROM calls AS a RIGHT JOIN calls AS b ON a.event_id = b.event_id', 40],
   ['SELECT (SELECT count() FROM calls) AS n', 40],
   ['SELECT countIf(event_id IN (SELECT event_id FROM calls)) AS n FROM calls', 40],
-  ['SELECT count() AS n FROM calls PREWHERE stream_offset >= 0', 40],
+
   ["SELECT count() AS n FROM calls WHERE _part != ''", 40],
   ['SELECT count() AS n FROM (SELECT 1 FROM calls UNION ALL SELECT 1 FROM calls WHERE 0)', 40],
   ['SELECT count() AS n FROM (SELECT * FROM calls INTERSECT SELECT * FROM calls)', 40],
@@ -67,20 +67,82 @@ const attempts: readonly (readonly [sql: string, expected: number])[] = [
   ['SELECT count() AS n FROM schema_migrations', 0],
 ];
 
+/** Each fails, or has something in its message, when it is computed for a row of the other tenant. */
+const faults = [
+  'throwIf(stream_offset < 100)',
+  "throwIf(tenant = 'default')",
+  "actor_id != '' AND throwIf(stream_offset < 100) = 0",
+  'if(stream_offset < 100, throwIf(materialize(1)), 0) = 0',
+  'if(stream_offset < 100, throwIf(rand() >= 0), 0) = 0',
+  "throwIf(stream_offset < 100 AND arguments != '') = 0",
+  'intDiv(1, stream_offset < 100 ? 0 : 1) = 1',
+  "toUInt64(if(stream_offset < 100, arguments, '1')) = 1",
+  "toUInt64(if(1 AS `x\n Literal 1`, if(stream_offset < 100, arguments, '1'), '')) = 1",
+];
+const places = (fault: string) => [
+  `SELECT count() FROM calls WHERE ${fault}`,
+  `SELECT arguments FROM calls WHERE ${fault}`,
+  `SELECT count() FROM (SELECT * FROM calls ORDER BY event_id) WHERE ${fault}`,
+  `SELECT count() FROM (SELECT tenant, actor_id, stream_offset, arguments FROM calls GROUP BY ALL) WHERE ${fault}`,
+  `SELECT count() FROM calls GROUP BY ${fault}`,
+  `SELECT DISTINCT ${fault} FROM calls`,
+  `SELECT max(${fault}), sumIf(1, ${fault}) FROM calls`,
+  `SELECT event_id FROM calls ORDER BY ${fault} LIMIT 3`,
+  `SELECT count() OVER (PARTITION BY ${fault}) FROM calls`,
+  `SELECT arrayJoin([${fault}]) FROM calls`,
+  `SELECT (SELECT count() FROM calls WHERE ${fault})`,
+  `SELECT count() FROM calls AS a JOIN (SELECT event_id AS id, * FROM calls) AS b ON a.event_id = b.id WHERE NOT ignore(${fault.replace(/\b(stream_offset|tenant|actor_id|arguments)\b/g, 'b.$1')})`,
+  `SELECT count() FROM calls AS a LEFT JOIN calls AS b ON a.event_id = b.event_id AND ${fault.replace(/\b(stream_offset|tenant|actor_id|arguments)\b/g, 'b.$1')}`,
+  `SELECT count() FROM calls AS a, calls AS b WHERE a.event_id = b.event_id AND ${fault.replace(/\b(stream_offset|tenant|actor_id|arguments)\b/g, 'b.$1')}`,
+];
+/** On the columns that projections are grouped by. */
+const inProjections = [
+  "SELECT throwIf(tenant = 'default') AS t, max(stream_offset) FROM calls GROUP BY t",
+  "SELECT toStartOfMinute(occurred_at) AS m, throwIf(tenant = 'default') AS t, count() FROM calls GROUP BY m, t",
+  "SELECT sum(calls) FROM calls_per_minute WHERE throwIf(tenant = 'default') = 0",
+  "SELECT sum(calls), toUInt64(if(tenant = 'default', actor_id, '1')) AS a FROM calls_per_actor_day GROUP BY a",
+];
+
 describe.each(Object.entries(adapters))('%s', (name, open) => {
   let store: Store;
   let remove: () => Promise<void>;
   beforeAll(async () => {
     ({ store, remove } = await open());
     await store.migrate();
-    await store.insert(batchOfCalls(0, 0, 100));
-    await store.insert(batchOfCalls(1, 0, 40, Date.UTC(2026, 9, 1, 12), 'acme'));
+    // In one block, so that rows of both lie in one granule.
+    await store.insert(
+      batchOfCalls(0, 0, 140, Date.UTC(2026, 9, 1, 12), (offset) => (offset < 100 ? 'default' : 'acme')),
+    );
   });
   afterAll(() => remove());
 
   test.skipIf(name === 'a server' && namedClickHouse !== undefined).each(attempts)('%s', async (sql, expected) => {
     const [row] = await rowsOf<{ n: number | string }>(store, sql, { tenant: 'acme', parameters: { table: 'calls' } });
     expect(Number(row!.n)).toBe(expected);
+  });
+
+  test('no expression is computed for a row of another tenant', async () => {
+    const failed: string[] = [];
+    for (const sql of [...faults.flatMap(places), ...inProjections]) {
+      const { message } = await rowsOf(store, sql, { tenant: 'acme' }).then(
+        () => ({ message: '' }),
+        (error: Error) => error,
+      );
+      if (message !== '') failed.push(`${sql}: ${message}`);
+    }
+    expect(failed).toEqual([]);
+  });
+
+  test('what was read for an answer is not told, and PREWHERE is refused', async () => {
+    const ask = async (format: string, tenant: string, sql = 'SELECT 1 FROM calls LIMIT 1') => {
+      const pieces: Uint8Array[] = [];
+      const settings = { output_format_write_statistics: '1' };
+      for await (const piece of store.query(sql, { format, settings, tenant })) pieces.push(piece);
+      return Buffer.concat(pieces).toString();
+    };
+    for (const format of ['JSON', 'JSONCompact', 'XML']) expect(await ask(format, 'acme')).not.toContain('rows_read');
+    await expect(ask('JSONEachRowWithProgress', 'acme')).rejects.toThrow('one tenant');
+    await expect(ask('TSV', 'acme', 'SELECT count() FROM calls preWHERE 1')).rejects.toThrow('one tenant');
   });
 
   test('every table of rows has its condition', async () => {
