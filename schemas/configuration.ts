@@ -215,6 +215,13 @@ export const configurationSchema = z.strictObject({
         .describe(
           "HOST:PORT of a second HTTP server that speaks ClickHouse's protocol at its root, for drivers that take no path. Default: none; the protocol is at /clickhouse of the first one.",
         ),
+      trace_url: z
+        .url({ protocol: /^https?$/ })
+        .includes('{trace_id}')
+        .optional()
+        .describe(
+          'Address of a trace where traces are kept, with {trace_id} in it: the dashboard links there from a call. Default: none.',
+        ),
     })
     .prefault({})
     .describe('Limits of queries over HTTP and of the query command; a request may ask for less, never for more.'),

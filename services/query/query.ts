@@ -24,6 +24,8 @@ export interface QueryRoomOptions {
   readonly reports: RoleReports;
   /** The rules in force, for who looks at them; left out where this process knows none. */
   readonly rules?: RuleBook;
+  /** Where traces are kept, with {trace_id} in it. */
+  readonly traceUrl?: string | undefined;
 }
 
 /**
@@ -52,6 +54,7 @@ export async function queryRoom(server: FastifyInstance, options: QueryRoomOptio
     askFor: (request, key, door, statement) => asking.ask(askerOf(request, key, door), statement),
     status: (tenant) => statusOf(status, tenant),
     version: identity.version,
+    traceUrl: options.traceUrl,
   });
   addPages(server);
   server.addHook('preClose', async () => {

@@ -59,7 +59,13 @@ async function buildPages(): Promise<void> {
 export async function openDashboard(executablePath: string): Promise<Opened> {
   await buildPages();
   const data = mkdtempSync(join(tmpdir(), 'mcp-auditd-dashboard-'));
-  const configuration = parseConfiguration({ flags: { listen: '127.0.0.1:0', 'store.retention_days': 30 } });
+  const configuration = parseConfiguration({
+    flags: {
+      listen: '127.0.0.1:0',
+      'store.retention_days': 30,
+      'query.trace_url': 'https://traces.example.com/t/{trace_id}',
+    },
+  });
   const app = await startApp(configuration, data, pino({ level: 'silent' }));
   const [browser] = await Promise.all([
     chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] }),

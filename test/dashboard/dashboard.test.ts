@@ -221,6 +221,19 @@ test.skipIf(browser === undefined)(
   },
 );
 
+test.skipIf(browser === undefined)('a call leads to its trace, here and where traces are kept', async () => {
+  const { page, url, record } = opened;
+  const trace_id = '0af7651916cd43dd8448eb211c80319c';
+  const event_id = '01890a5d-ac96-774b-bcce-b302099a8057';
+  await record([{ event_id, tool_name: 'traced', trace_id }]);
+  await page.goto(`${url}/calls/${event_id}`);
+  const link = page.locator('a[data-key=x]');
+  expect(await link.getAttribute('href')).toBe(`https://traces.example.com/t/${trace_id}`);
+  expect(await link.textContent()).toContain('traces.example.com');
+  await page.keyboard.press('r');
+  await page.waitForSelector('a.row:has-text("traced")');
+});
+
 test.skipIf(browser === undefined)(
   'a result is shown as what it is: text, what was hidden, and a picture once asked for',
   async () => {

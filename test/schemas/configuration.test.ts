@@ -26,6 +26,7 @@ function mistakes(sources: ConfigurationSources): string {
 const pem = '-----BEGIN CERTIFICATE-----';
 const samples: Readonly<Record<string, string>> = {
   'query.clickhouse_listen': '127.0.0.1:8123',
+  'query.trace_url': 'https://traces.example.com/trace/{trace_id}',
   'throttler.public_keys': '-----BEGIN PUBLIC KEY-----',
   listen: '[::1]:0',
   'stream.kafka.brokers': 'a:1,b:2',

@@ -25,6 +25,7 @@ export async function start(context: RoleContext): Promise<RunningRole> {
     asking,
     identity,
     rules: openRuleBook(configuration, identity.data, store),
+    traceUrl: configuration.query.trace_url,
     // The lag is the group's, so it is known where no ingestor runs.
     reports: {
       ...reports,

@@ -57,6 +57,8 @@ export interface ApiOptions {
   readonly askFor: AskFor;
   readonly status: (tenant: string | undefined) => Promise<Status>;
   readonly version: string;
+  /** Where traces are kept, with {trace_id} in it. */
+  readonly traceUrl?: string | undefined;
   /** undefined: this process knows no rules. */
   readonly rules: RuleBook | undefined;
   readonly clock?: () => number;
@@ -94,7 +96,7 @@ export function apiRoutes(options: Omit<ApiOptions, 'clock'>): Route[] {
   const { stream, access, rules, askFor, keys, data } = options;
   const askBytes = askBytesWith(askFor);
   return [
-    ...sessionRoutes(access, options.version),
+    ...sessionRoutes(access, options.version, options.traceUrl),
     ...callRoutes,
     ...tailRoutes(options.tail),
     ...toolRoutes,

@@ -429,6 +429,7 @@ export const sessionAnswer = z.object({
   role: z.enum(['viewer', 'responder', 'admin']),
   expires_at: time.nullable(),
   version: z.string(),
+  trace_url: z.string().nullable().describe('Where traces are kept, with {trace_id} in it.'),
 });
 export type SessionAnswer = z.infer<typeof sessionAnswer>;
 

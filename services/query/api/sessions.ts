@@ -4,13 +4,14 @@ import type { Access, Principal } from './access.js';
 import { loginTokenAnswer, loginTokenRequest, sessionAnswer, sessionRequest } from './contract.js';
 import { type Route, route } from './routes.js';
 
-export function sessionRoutes(access: Access, version: string): Route[] {
+export function sessionRoutes(access: Access, version: string, traceUrl: string | undefined): Route[] {
   const told = ({ reader, role, expiresAt }: Principal) => ({
     key: reader.name,
     tenant: reader.tenant,
     role,
     expires_at: expiresAt,
     version,
+    trace_url: traceUrl ?? null,
   });
   return [
     route('GET', '/session', 'Who asks', { answer: sessionAnswer, handle: async ({ who }) => told(who) }),

@@ -26,6 +26,7 @@ export const keyHelp: readonly (readonly [keys: readonly string[], what: string]
   [['y'], 'copy the address, its times made fixed'],
   [['←', '→'], 'on a chart: its points; with Shift a range, which ⏎ opens'],
   [['a', 'r', 's', 'l', 'e'], 'on an alert: acknowledge, resolve, silence, lift, explore around it'],
+  [['s', 'r', 'x'], 'on a call: its session, its trace, where traces are kept'],
   [['p'], 'on Now: pause'],
   [['b'], 'on a rule: backtest'],
   [['Ctrl ⏎'], 'in SQL: run'],

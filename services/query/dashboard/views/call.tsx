@@ -1,5 +1,5 @@
 import { Link } from 'wouter';
-import type { CallRow, FullCall, Neighbours } from '../../api/contract.js';
+import type { CallRow, FullCall, Neighbours, SessionAnswer } from '../../api/contract.js';
 import { linkTo } from '../address.js';
 import { useAnswer } from '../ask.js';
 import { Result } from '../content.js';
@@ -91,6 +91,7 @@ const linked = new Set([
 export function Call({ id }: { id: string }) {
   const found = useAnswer<FullCall>(`/calls/${encodeURIComponent(id)}`);
   const near = useAnswer<Neighbours>(`/calls/${encodeURIComponent(id)}/neighbours`);
+  const traceUrl = useAnswer<SessionAnswer>('/session', {}, undefined, 60_000).data?.trace_url ?? null;
   const call = found.data;
   if (call === undefined || call.event_id !== id)
     return found.error === null ? <Waiting /> : <Trouble error={found.error} />;
@@ -116,6 +117,17 @@ export function Call({ id }: { id: string }) {
             <Link className="button" data-key="r" href={linkTo('/explore', [`trace_id=${call.trace_id}`], '7d')}>
               Its trace <kbd>r</kbd>
             </Link>
+          )}
+          {typeof call.trace_id === 'string' && call.trace_id !== '' && traceUrl !== null && (
+            <a
+              className="button"
+              data-key="x"
+              target="_blank"
+              rel="noreferrer"
+              href={traceUrl.replaceAll('{trace_id}', encodeURIComponent(call.trace_id))}
+            >
+              In {new URL(traceUrl).host} <kbd>x</kbd>
+            </a>
           )}
         </div>
       </Head>
