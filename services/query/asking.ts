@@ -55,6 +55,8 @@ export interface Asked {
   readonly signal?: AbortSignal | undefined;
   /** The one tenant to see, for a key that sees every tenant. */
   readonly tenant?: string | undefined;
+  /** As in the store's port. */
+  readonly isOurs?: boolean;
   /** Default: a new UUID. */
   readonly queryId?: string | undefined;
 }
@@ -113,6 +115,7 @@ export class Asking {
         ...(tenant === undefined ? {} : { tenant }),
         ...(asked.parameters === undefined ? {} : { parameters: asked.parameters }),
         ...(asked.parametersEscaped === undefined ? {} : { parametersEscaped: asked.parametersEscaped }),
+        ...(asked.isOurs === undefined ? {} : { isOurs: asked.isOurs }),
         ...(asked.settings === undefined ? {} : { settings: asked.settings }),
         ...(asked.signal === undefined ? {} : { signal: asked.signal }),
         onRows: (rows) => {

@@ -175,7 +175,7 @@ function lossesOf(store: Store, tenant?: string): Promise<Losses | null> {
 async function rowsOf(store: Store, sql: string, tenant: string | undefined): Promise<object[]> {
   const signal = AbortSignal.timeout(storeTimeoutMs);
   const pieces: Uint8Array[] = [];
-  const seen = tenant === undefined ? {} : { tenant };
+  const seen = tenant === undefined ? {} : { tenant, isOurs: true };
   for await (const piece of store.query(sql, { format: 'JSONEachRow', signal, ...seen })) pieces.push(piece);
   const lines = Buffer.concat(pieces).toString().split('\n');
   return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as object);

@@ -117,12 +117,12 @@ export class ChdbQueries {
       const ast = await attempt.step(async () => {
         session = this.openSession();
         await prepare(session, settingsOf(attempt, options));
-        const text = await this.parse(session, sql, options.tenant !== undefined);
+        const text = await this.parse(session, sql, options);
         if (options.tenant === undefined) return text;
         // What is set cannot be changed any more on the session that has parsed it.
         session.close();
         session = this.openSession();
-        await prepare(session, settingsOf(attempt, options, tenantSettings(text, sql, options.parameters)));
+        await prepare(session, settingsOf(attempt, options, tenantSettings(text, sql, options)));
         return text;
       });
       if (isStreamable(sql, ast, options)) yield* attempt.stream(session!, sql);
@@ -154,7 +154,7 @@ export class ChdbQueries {
    * Judges the statement before anything of it runs, and returns its AST. The count comes first: the engine runs every
    * statement of a text that it is given, `EXPLAIN AST SELECT 1; DROP TABLE calls` included.
    */
-  private async parse(session: Session, sql: string, isTenant: boolean): Promise<string> {
+  private async parse(session: Session, sql: string, { tenant, isOurs = false }: QueryOptions): Promise<string> {
     const { statementCount, queryClass } = await this.classifier.analyze(sql, 'default');
     if (statementCount === 0) await this.explainSyntaxError(session, sql);
     if (statementCount !== 1) {
@@ -163,7 +163,7 @@ export class ChdbQueries {
     // 0 is the engine's word for a statement that only reads and leaves no trace; INTO OUTFILE is not of that class.
     if (queryClass !== 0) throw new AuditdError('query_refused', 'the statement does more than read');
     const text = (await session.queryAsync(`EXPLAIN AST ${sql}`, { format: 'TSVRaw' })).text();
-    const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant });
+    const refusal = await this.fence.refusalOf({ sql, ast: text, isTenant: tenant !== undefined, isOurs });
     if (refusal) throw new AuditdError('query_refused', refusal);
     if (namesFormat(text, 'default')) {
       throw new AuditdError('query_refused', 'leave FORMAT out of the statement and give the format beside it');

@@ -42,8 +42,8 @@ export class ClickHouseQueries {
         timeoutMs: limits.timeMs + graceMs,
         ...(signal === undefined ? {} : { signal }),
       };
-      const ast = await this.judge(sql, request, tenant !== undefined);
-      const own = tenant === undefined ? {} : tenantSettings(ast, sql, options.parameters);
+      const ast = await this.judge(sql, request, options);
+      const own = tenant === undefined ? {} : tenantSettings(ast, sql, options);
       let bytes = 0;
       for await (const piece of this.connection.stream(sql, {
         ...request,
@@ -65,7 +65,7 @@ export class ClickHouseQueries {
   private async judge(
     sql: string,
     request: Parameters<ClickHouseConnection['run']>[1],
-    isTenant: boolean,
+    { tenant, isOurs = false }: QueryOptions,
   ): Promise<string> {
     let ast: string;
     try {
@@ -79,7 +79,7 @@ export class ClickHouseQueries {
       if (codeOf(error) === syntaxErrorCode) await this.explainSyntaxError(sql);
       throw error;
     }
-    const refusal = await this.fence.refusalOf({ sql, ast, isTenant });
+    const refusal = await this.fence.refusalOf({ sql, ast, isTenant: tenant !== undefined, isOurs });
     if (refusal) throw new AuditdError('query_refused', refusal);
     // INTO OUTFILE: a literal of the statement itself. A server refuses it over HTTP; this is said before it is asked.
     if (/^ {1,2}Literal /m.test(ast) && /\boutfile\b/i.test(sql)) {

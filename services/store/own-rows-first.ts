@@ -5,9 +5,10 @@
  * one's own, and `PREWHERE toUInt64(arguments) = 1` had their arguments in its message.
  *
  * So a tenant's statement runs with these optimizations off, and without PREWHERE, unless nothing in it can fail or take
- * long, whatever a row holds: then nobody can tell in what order it was done.
+ * long, whatever a row holds: then nobody can tell in what order it was done. The program's own statements are such ones.
  */
 import { AuditdError } from '../../schemas/errors.js';
+import type { QueryOptions } from './store.js';
 
 /** Each condition for itself, the tenant's nearest to the table; no projection whose groups are computed before it. */
 const inOrder = {
@@ -43,9 +44,9 @@ const aggregates =
 export function tenantSettings(
   ast: string,
   sql: string,
-  parameters: Readonly<Record<string, string>> = {},
+  { isOurs = false, parameters = {} }: Pick<QueryOptions, 'isOurs' | 'parameters'>,
 ): Readonly<Record<string, number>> {
-  return isTotal(ast, sql, parameters) ? silent : { ...silent, ...inOrder };
+  return isOurs || isTotal(ast, sql, parameters) ? silent : { ...silent, ...inOrder };
 }
 
 /** @throws AuditdError `query_refused` for what is no name of a format, or one that tells a tenant how much was read. */

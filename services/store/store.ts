@@ -47,6 +47,8 @@ export interface QueryOptions {
   readonly signal?: AbortSignal;
   /** Only rows of this tenant are seen, whatever the statement says. Without it: those of every tenant. */
   readonly tenant?: string;
+  /** The statement's text is the program's own, and nothing in it fails on a row or tells of one that it does not give. */
+  readonly isOurs?: boolean;
   /** Told of the rows of the result as they are handed over. */
   readonly onRows?: (rows: number) => void;
 }

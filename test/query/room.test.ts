@@ -223,6 +223,17 @@ test('a key of one tenant learns the numbers of its own calls alone', async () =
     expect(status.disk).toMatchObject({ store_bytes: 0, stream_bytes: 0, spools: [] });
     expect(status).not.toHaveProperty('ingestor');
   }
+  // Every list of the API, over the whole time that the rows are of.
+  const range = 'from=2026-10-01T00:00:00Z&to=2026-10-02T00:00:00Z';
+  const overTime = ['calls', 'summary', 'series', 'groups?by=tenant', 'tools', 'sessions'];
+  const lists = ['alerts', 'throttles', 'silences', 'saved', 'sql/schema', 'tools/definitions?server=files&tool=read'];
+  for (const path of [...overTime.map((each) => `${each}${each.includes('?') ? '&' : '?'}${range}`), ...lists]) {
+    const response = await fetch(`${url}/api/v1/${path}`, { headers });
+    const text = await response.text();
+    expect([path, response.status, text]).toEqual([path, 200, text]);
+    expect(text).not.toMatch(/"(tenant|value)":"default"/);
+  }
+  expect(await told(`/api/v1/calls?${range}&limit=100`)).toMatchObject({ calls: { length: 40 } });
 });
 
 test('a session of the dashboard ends with its key', async () => {

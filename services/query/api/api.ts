@@ -28,6 +28,8 @@ export interface Statement {
   readonly parameters?: Readonly<Record<string, string>>;
   /** Settings that only change how values are written. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** As in the store's port. */
+  readonly isOurs?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -85,7 +87,7 @@ const askAsWith =
   (request, reply, who) =>
   async <T>(sql: string, parameters: Readonly<Record<string, string>> = {}) => {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of askBytes(request, reply, who, { sql, format: 'JSONEachRow', parameters }))
+    for await (const chunk of askBytes(request, reply, who, { sql, format: 'JSONEachRow', parameters, isOurs: true }))
       chunks.push(chunk);
     const lines = Buffer.concat(chunks).toString().split('\n');
     return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
