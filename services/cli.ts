@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-/** Flags and signals only. `wrap` starts with every MCP client, so it loads nothing of the other commands. */
-import { Command, CommanderError } from 'commander';
+/** Flags and signals only. */
+import { type Command, CommanderError } from 'commander';
 import { AuditdError } from '../schemas/errors.js';
 import { watchOutput } from './commands/output.js';
+import { makeProgram } from './commands/program.js';
 
 /** How to mend what the system refuses; a user meets these where the data directory is. */
 const systemMends: Readonly<Record<string, string>> = {
@@ -30,15 +31,7 @@ function tell(error: unknown): number {
 }
 
 async function main(): Promise<void> {
-  let program: Command;
-  if (process.argv[2] === 'wrap') {
-    const { addWrap } = await import('./commands/wrap.js');
-    program = new Command('mcp-auditd');
-    addWrap(program);
-  } else {
-    const { makeProgram } = await import('./commands/program.js');
-    program = makeProgram();
-  }
+  const program = await makeProgram(process.argv[2]);
   const override = (command: Command): void => {
     command.exitOverride();
     for (const each of command.commands) override(each);
@@ -53,4 +46,5 @@ async function main(): Promise<void> {
 }
 
 watchOutput();
-await main();
+// Not awaited: files of the built program import one another, this one too, and would wait for its end.
+void main();

@@ -17,9 +17,11 @@ export default function build(): void {
 
 function sources(): string[] {
   const below = ['services', 'schemas'].flatMap((room) =>
-    readdirSync(join(root, room), { recursive: true, encoding: 'utf8' })
-      .filter((path) => /\.(ts|tsx|css|html)$/.test(path) && !/(^|\/)(dist|node_modules)\//.test(path))
-      .map((path) => join(root, room, path)),
+    readdirSync(join(root, room), { recursive: true, withFileTypes: true })
+      // A directory changes when a source of it is deleted.
+      .filter((entry) => entry.isDirectory() || /\.(ts|tsx|css|html)$/.test(entry.name))
+      .map((entry) => join(entry.parentPath, entry.name))
+      .filter((path) => !/\/(dist|node_modules)(\/|$)/.test(path)),
   );
-  return [...below, join(root, 'package.json'), join(root, 'tsconfig.build.json')];
+  return [...below, join(root, 'package.json')];
 }

@@ -1,30 +1,41 @@
 import { Command } from 'commander';
 import { packageVersion } from '../app/version.js';
-import { addAlerts } from './alerts.js';
-import { addCompletion } from './completion.js';
-import { addConfig } from './config.js';
-import { addDashboard } from './dashboard.js';
-import { addDead } from './dead.js';
-import { addDeliveries } from './deliveries.js';
-import { addDemo } from './demo/demo.js';
-import { addDoctor } from './doctor.js';
-import { addDown } from './down.js';
-import { addExport } from './export/export.js';
-import { addKeys } from './keys.js';
-import { addNotify } from './notify.js';
-import { addProxy } from './proxy.js';
-import { addQuery } from './query.js';
-import { addRules } from './rules/rules.js';
-import { addSilence } from './silence.js';
-import { addStatus } from './status.js';
-import { addTail } from './tail.js';
-import { addThrottles } from './throttles.js';
-import { addTopics } from './topics.js';
-import { addRoleCommands, addUp } from './up.js';
-import { addWrap } from './wrap.js';
 
-/** The program. Actions load what they need when they run. */
-export function makeProgram(): Command {
+/** The file of each command, in the order of --help. `roles` are the commands that the roles name. */
+const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  up: async () => (await import('./up.js')).addUp,
+  down: async () => (await import('./down.js')).addDown,
+  wrap: async () => (await import('./wrap.js')).addWrap,
+  proxy: async () => (await import('./proxy.js')).addProxy,
+  query: async () => (await import('./query.js')).addQuery,
+  export: async () => (await import('./export/export.js')).addExport,
+  tail: async () => (await import('./tail.js')).addTail,
+  status: async () => (await import('./status.js')).addStatus,
+  dashboard: async () => (await import('./dashboard.js')).addDashboard,
+  throttles: async () => (await import('./throttles.js')).addThrottles,
+  rules: async () => (await import('./rules/rules.js')).addRules,
+  alerts: async () => (await import('./alerts.js')).addAlerts,
+  silence: async () => (await import('./silence.js')).addSilence,
+  deliveries: async () => (await import('./deliveries.js')).addDeliveries,
+  dead: async () => (await import('./dead.js')).addDead,
+  keys: async () => (await import('./keys.js')).addKeys,
+  config: async () => (await import('./config.js')).addConfig,
+  demo: async () => (await import('./demo/demo.js')).addDemo,
+  roles: async () => (await import('./up.js')).addRoleCommands,
+  notify: async () => (await import('./notify.js')).addNotify,
+  topics: async () => (await import('./topics.js')).addTopics,
+  doctor: async () => (await import('./doctor.js')).addDoctor,
+  completion: async () => (await import('./completion.js')).addCompletion,
+};
+
+/** What speaks of other commands, adds to one, or is none itself. */
+const needWhole: ReadonlySet<string> = new Set(['completion', 'notify', 'roles']);
+
+/**
+ * The program, with the command of this name alone where there is one: to load the others takes a third of the time
+ * in which a command starts. Actions load what they need when they run.
+ */
+export async function makeProgram(name?: string): Promise<Command> {
   const program = new Command('mcp-auditd')
     .description('auditd for MCP: record every call of every MCP server, and ask for it in SQL')
     .option('-V, --version', 'show the version')
@@ -39,31 +50,8 @@ export function makeProgram(): Command {
 Exit codes: 0 done, 1 failed (the message says why and how to mend it), 2 wrong
 use. wrap leaves with the code of the server that it runs.`,
     );
-  for (const add of [
-    addUp,
-    addDown,
-    addWrap,
-    addProxy,
-    addQuery,
-    addExport,
-    addTail,
-    addStatus,
-    addDashboard,
-    addThrottles,
-    addRules,
-    addAlerts,
-    addSilence,
-    addDeliveries,
-    addDead,
-    addKeys,
-    addConfig,
-    addDemo,
-    addRoleCommands,
-    addNotify,
-    addTopics,
-    addDoctor,
-    addCompletion,
-  ])
+  const own = name === undefined || needWhole.has(name) || !Object.hasOwn(commands, name) ? undefined : commands[name];
+  for (const add of await Promise.all((own === undefined ? Object.values(commands) : [own]).map((load) => load())))
     add(program);
   return program;
 }

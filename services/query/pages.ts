@@ -29,7 +29,7 @@ const packings = [
 /** Where the build has put them: beside this file in dist/, or in dist/ of the package whose sources run. */
 function builtDirectory(): string | undefined {
   const here = dirname(fileURLToPath(import.meta.url));
-  const places = [join(here, 'web'), join(here, '../../dist/services/query/web')];
+  const places = [join(here, 'web'), join(here, '../../dist/services/web')];
   return places.find((place) => existsSync(join(place, 'index.html')));
 }
 

@@ -275,11 +275,15 @@ describe('config', () => {
 
 describe('what describes the commands', () => {
   test('docs/commands.md follows from them (vitest -u writes it)', async () => {
-    await expect(commandsDocumentation(makeProgram())).toMatchFileSnapshot('../../docs/commands.md');
+    await expect(commandsDocumentation(await makeProgram())).toMatchFileSnapshot('../../docs/commands.md');
   });
 
-  test('every command explains itself', () => {
-    for (const command of makeProgram().commands) expect(command.description(), command.name()).not.toBe('');
+  test('every command explains itself, and is there alone when it is named', async () => {
+    for (const command of (await makeProgram()).commands) {
+      const alone = (await makeProgram(command.name())).commands.find((each) => each.name() === command.name());
+      expect(alone?.commands.map((each) => each.name())).toEqual(command.commands.map((each) => each.name()));
+      expect(command.description(), command.name()).not.toBe('');
+    }
   });
 
   test('the completion scripts are scripts, and complete', async () => {
@@ -316,6 +320,6 @@ describe('what describes the commands', () => {
       cwd: root,
       encoding: 'utf8',
     });
-    for (const command of makeProgram().commands) expect(help).toContain(command.name());
+    for (const command of (await makeProgram()).commands) expect(help).toContain(command.name());
   });
 });

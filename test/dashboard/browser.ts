@@ -50,7 +50,7 @@ const root = resolve(import.meta.dirname, '../..');
 
 /** Where the role looks for the built pages. A clone that was never built builds them now. */
 async function buildPages(): Promise<void> {
-  if (existsSync(join(root, 'dist/services/query/web/index.html'))) return;
+  if (existsSync(join(root, 'dist/services/web/index.html'))) return;
   const { build } = await import('vite');
   await build({ configFile: join(root, 'services/query/dashboard/vite.config.ts'), logLevel: 'error' });
 }

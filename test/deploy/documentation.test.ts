@@ -10,11 +10,12 @@ import { readCompose, root } from './compose.js';
 const page = readFileSync(join(root, 'docs', 'cluster.md'), 'utf8');
 const lines = [...page.matchAll(/^```text\n([\s\S]*?)^```$/gm)].flatMap((match) => match[1]!.split('\n'));
 
-test('every command of the program is one, with the options that are given', () => {
+test('every command of the program is one, with the options that are given', async () => {
   const commands = lines.flatMap((line) => /(?:^|\bingestor )mcp-auditd (.+)$/.exec(line)?.[1] ?? []);
   expect(commands.length).toBeGreaterThan(5);
+  const program = await makeProgram();
   for (const words of commands.map((line) => line.split(' -- ')[0]!.split(' '))) {
-    let command: Command = makeProgram();
+    let command: Command = program;
     for (;;) {
       const next = command.commands.find((each) => each.name() === words[0]);
       if (next === undefined) break;

@@ -47,7 +47,7 @@ export default defineConfig({
   publicDir: false,
   plugins: [packed, asked],
   build: {
-    outDir: here('../../../dist/services/query/web'),
+    outDir: here('../../../dist/services/web'),
     emptyOutDir: true,
     target: 'es2022',
     assetsInlineLimit: 0,
