@@ -140,27 +140,30 @@ export class RecentIds {
     this.oldest++;
   }
 
+  /**
+   * Ids are forgotten at the limit only, so that what is kept stays at its place. The table is gone through in its order,
+   * which is that of a few places in the new one: in the order of arrival every id would wait for memory far away.
+   */
   private grow(): void {
-    const { words, recorded, capacity, oldest, next } = this;
-    this.capacity = Math.min(capacity * growth, this.limit);
+    const { words, recorded, table } = this;
+    this.capacity = Math.min(this.capacity * growth, this.limit);
     this.words = new Uint32Array(this.capacity * 4);
+    this.words.set(words);
     this.recorded = new Float64Array(this.capacity);
+    this.recorded.set(recorded);
     this.table = new Int32Array(this.capacity * 4);
-    for (let order = oldest; order < next; order++) {
-      const from = order % capacity;
-      this.put(order % this.capacity, words.subarray(from * 4, from * 4 + 4), recorded[from] as number);
-    }
+    for (let slot = 0; slot < table.length; slot += 2)
+      if (table[slot] !== 0) this.enter(table[slot] as number, table[slot + 1] as number);
   }
 
-  private put(place: number, id: Uint32Array, recorded: number): void {
-    this.words.set(id, place * 4);
-    this.recorded[place] = recorded;
-    const hash = this.hashOfPlace(place);
-    const mask = this.table.length - 2;
+  /** Takes an id that is not there into the table. */
+  private enter(entry: number, hash: number): void {
+    const { table } = this;
+    const mask = table.length - 2;
     let slot = (hash << 1) & mask;
-    while (this.table[slot] !== 0) slot = (slot + 2) & mask;
-    this.table[slot] = place + 1;
-    this.table[slot + 1] = hash;
+    while (table[slot] !== 0) slot = (slot + 2) & mask;
+    table[slot] = entry;
+    table[slot + 1] = hash;
   }
 
   save(): unknown {
@@ -184,9 +187,9 @@ export class RecentIds {
     // With a smaller limit than before the oldest are forgotten.
     const skipped = Math.max(0, recorded.length - this.capacity);
     this.forgottenThrough = skipped === 0 ? forgottenThrough : (recorded[skipped - 1] as number);
-    for (let index = skipped; index < recorded.length; index++) {
-      this.put(this.next % this.capacity, words.subarray(index * 4, index * 4 + 4), recorded[index] as number);
-      this.next++;
-    }
+    this.words.set(words.subarray(skipped * 4));
+    this.recorded.set(recorded.subarray(skipped));
+    this.next = recorded.length - skipped;
+    for (let place = 0; place < this.next; place++) this.enter(place + 1, this.hashOfPlace(place));
   }
 }
