@@ -96,12 +96,14 @@ export class Episodes {
     }
   }
 
-  trigger(key: string, trigger: Trigger, cause: Cause): void {
+  /** True when the group has an open episode now and had none before. */
+  trigger(key: string, trigger: Trigger, cause: Cause): boolean {
     if (trigger.once === true) {
       this.emitOnce(key, trigger, cause);
-      return;
+      return false;
     }
     let episode = this.open.get(key);
+    const wasOpen = episode !== undefined;
     if (episode !== undefined && trigger.at > episode.lastAt + this.rule.resolveAfterMicros) {
       this.resolve(key, episode.lastAt + this.rule.resolveAfterMicros, cause.recorded);
       episode = undefined;
@@ -110,20 +112,22 @@ export class Episodes {
       episode = this.begin(trigger, cause);
       this.open.set(key, episode);
       this.tell(key, episode, 'firing', trigger.at);
-      return;
+      return !wasOpen;
     }
     episode.count++;
     episode.firstAt = Math.min(episode.firstAt, trigger.at);
     episode.lastAt = Math.max(episode.lastAt, trigger.at);
     episode.recorded = cause.recorded;
     episode.values = trigger.values;
-    if (cause.eventId !== undefined && episode.evidence.length < mostEvidence) episode.evidence.push(cause.eventId);
+    // The id is made for whoever asks: of a flood hardly any is needed.
+    if (episode.evidence.length < mostEvidence && cause.eventId !== undefined) episode.evidence.push(cause.eventId);
     for (const flag of cause.flags) if (!episode.flags.includes(flag)) episode.flags.push(flag);
     if (trigger.at - episode.toldAt >= episode.pauseMicros) {
       const { factor, maxMicros } = this.rule.realert;
       episode.pauseMicros = Math.min(episode.pauseMicros * factor, maxMicros);
       this.tell(key, episode, 'updated', trigger.at);
     }
+    return false;
   }
 
   /** The stream's time at which an open episode ends if nothing comes; Infinity when only an event ends it. */

@@ -57,10 +57,9 @@ export class Outlet {
   limited(ruleId: string, tenant: string, limit: string, count: number, clock: number): void {
     const episodes = this.episodes(tenant);
     const key = groupKey([limit, ruleId]);
-    const wasOpen = episodes.isOpen(key);
     const trigger = { at: clock, values: { dropped: count } };
-    episodes.trigger(key, trigger, { recorded: clock, eventId: undefined, flags: [] });
-    if (!wasOpen) this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });
+    const began = episodes.trigger(key, trigger, { recorded: clock, eventId: undefined, flags: [] });
+    if (began) this.timers.set({ at: episodes.due(key), rule: -1, tenant, key, of: 'episode' });
   }
 
   private episodes(tenant: string): Episodes {

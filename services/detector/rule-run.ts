@@ -1,7 +1,7 @@
 /** One rule at work: its groups and episodes for each tenant, and what it counts. */
 import type { Alert } from '../../schemas/alert.js';
-import { Episodes } from './episodes.js';
-import { type Evaluator, type Happening, late } from './evaluator.js';
+import { type Cause, Episodes } from './episodes.js';
+import { type Evaluator, type Happening, late, type Trigger } from './evaluator.js';
 import type { EventReader } from './event-reader.js';
 import { KnownValue } from './field-values.js';
 import type { Group, GroupIndex } from './group-index.js';
@@ -240,15 +240,8 @@ export class RuleRun {
     this.around.limited(this, tenant, 'values', count);
   }
 
-  private trigger(
-    { tenant, episodes }: Share,
-    key: string,
-    trigger: Parameters<Episodes['trigger']>[1],
-    { recorded, eventId, flags }: { recorded: number; eventId?: string; flags: readonly string[] },
-  ): void {
-    const wasOpen = episodes.isOpen(key);
-    episodes.trigger(key, trigger, { recorded, eventId, flags });
-    if (wasOpen || !episodes.isOpen(key)) return;
+  private trigger({ tenant, episodes }: Share, key: string, trigger: Trigger, cause: Cause): void {
+    if (!episodes.trigger(key, trigger, cause)) return;
     const at = episodes.due(key);
     if (at < Number.POSITIVE_INFINITY) this.around.timers.set({ at, rule: this.index, tenant, key, of: 'episode' });
   }
@@ -281,7 +274,8 @@ export class RuleRun {
     const at = due(state);
     if (at <= clock) {
       const { triggers, resolved } = elapsed(state, at);
-      for (const trigger of triggers) this.trigger(share, key, trigger, { recorded: at, flags: [] });
+      for (const trigger of triggers)
+        this.trigger(share, key, trigger, { recorded: at, eventId: undefined, flags: [] });
       if (resolved !== undefined) share.episodes.resolve(key, resolved, at);
       groups.weigh(place);
       // An evaluator that does not move on would hold up everything for ever.
