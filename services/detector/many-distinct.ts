@@ -20,15 +20,22 @@ export class ManyDistinct {
     private readonly mostValues: number,
   ) {}
 
-  /** Adds an interval of a value that touches no other of it. */
-  cover(value: string, start: number, end: number): void {
-    const intervals = [...(this.coverage.get(value) ?? []), start, end];
-    const pairs = Array.from({ length: intervals.length / 2 }, (_, at) => intervals.slice(at * 2, at * 2 + 2));
-    pairs.sort((left, right) => (left[0] as number) - (right[0] as number));
-    this.coverage.set(value, pairs.flat());
-    this.starts.insert(start);
-    this.ends.insert(end);
-    this.newest = Math.max(this.newest, end - this.size);
+  /**
+   * Takes in what was kept elsewhere, when nothing is kept here yet. Intervals of one value touch one another nowhere.
+   * @param spans Start and end of each value's interval; a value may come several times.
+   */
+  take(values: readonly string[], spans: Float64Array): this {
+    const starts = spans.filter((_, at) => at % 2 === 0).sort();
+    const ends = spans.filter((_, at) => at % 2 === 1).sort();
+    for (const [at, value] of values.entries()) {
+      const intervals = [...(this.coverage.get(value) ?? []), spans[at * 2] as number, spans[at * 2 + 1] as number];
+      // Of intervals apart from one another the ends are in the order of the starts.
+      this.coverage.set(value, intervals.length > 2 ? [...Float64Array.from(intervals).sort()] : intervals);
+    }
+    this.starts = new SortedNumbers([...starts]);
+    this.ends = new SortedNumbers([...ends]);
+    this.newest = Math.max(this.newest, (ends[ends.length - 1] as number) - this.size);
+    return this;
   }
 
   insert(value: string, time: number, horizon: number): Crossing | undefined {

@@ -45,7 +45,7 @@ function hold(
     least: fc.constantFrom(1, 3, 40, 70, 1_100),
     /** Events in a window, roughly. */
     rate: fc.constantFrom(2, 50, 2_600),
-    values: fc.constantFrom(2, 60, 2_000),
+    values: fc.constantFrom(2, 60, 100, 2_000),
   });
   const holds = fc.property(run, ({ seed: of, least, rate, values }) => {
     const random = seededRandom(of);
