@@ -88,9 +88,6 @@ export class Engine {
   private readonly timers = new Timers();
   private readonly slots = new Slots();
   private ids: RecentIds;
-  private readonly owners = new Map<string, number>();
-  private lastTenant: string | undefined;
-  private lastOwner = 0;
   private readonly outlet: Outlet;
   private readonly upkeep: Upkeep;
   /** Of each record of the batch: whether it is an event. */
@@ -175,7 +172,7 @@ export class Engine {
       const count = Math.min(batchLength, records.length - from);
       for (let at = 0; at < count; at++)
         this.readable[at] = (readers[at] as EventReader).read(records[from + at] as EngineRecord);
-      this.ahead.ids(this.ids, count, this.readable, (tenant) => this.ownerOf(tenant));
+      this.ahead.ids(this.ids, count, this.readable);
       this.ahead.groups(count, this.readable);
       for (let at = 0; at < count; at++) this.takeRead(records[from + at] as EngineRecord, at);
     }
@@ -200,7 +197,7 @@ export class Engine {
     }
     const { tenant } = reader;
     // Without an id it cannot be known again.
-    if (reader.hasId && !this.ids.see(reader.idWords, this.ownerOf(tenant), record.recordedAtMicros)) {
+    if (reader.hasId && !this.ids.see(reader.idWords, tenant, record.recordedAtMicros)) {
       this.counts.repeated++;
       return;
     }
@@ -237,20 +234,6 @@ export class Engine {
     const index = this.indexes.get(key) ?? new GroupIndex();
     this.indexes.set(key, index);
     return index;
-  }
-
-  private ownerOf(tenant: string): number {
-    if (tenant === this.lastTenant) return this.lastOwner;
-    let owner = this.owners.get(tenant);
-    if (owner === undefined) {
-      owner = 0x811c9dc5;
-      for (let at = 0; at < tenant.length; at++) owner = Math.imul(owner ^ tenant.charCodeAt(at), 0x01000193);
-      if (this.owners.size >= 10_000) this.owners.clear();
-      this.owners.set(tenant, owner);
-    }
-    this.lastTenant = tenant;
-    this.lastOwner = owner;
-    return owner;
   }
 
   /** Bytes of state, roughly. */

@@ -39,10 +39,10 @@ export class FetchAhead {
   }
 
   /** The places of the events' ids among those that are remembered. */
-  ids(ids: RecentIds, count: number, readable: readonly boolean[], ownerOf: (tenant: string) => number): void {
+  ids(ids: RecentIds, count: number, readable: readonly boolean[]): void {
     for (let at = 0; at < count; at++) {
       const reader = this.readers[at] as EventReader;
-      if (readable[at] && reader.hasId) ids.fetch(reader.idWords, ownerOf(reader.tenant));
+      if (readable[at] && reader.hasId) ids.fetch(reader.idWords, reader.tenant);
     }
   }
 

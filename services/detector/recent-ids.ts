@@ -23,6 +23,9 @@ export class RecentIds {
   /** Of what was read only to have it near. */
   private fetched = 0;
   private readonly id = new Uint32Array(4);
+  private readonly owners = new Map<string, number>();
+  private lastTenant: string | undefined;
+  private lastOwner = 0;
   /** So that a producer cannot choose ids that fall on one another. It changes where ids lie and nothing else. */
   private readonly seed = randomBytes(4).readInt32LE(0);
 
@@ -48,12 +51,12 @@ export class RecentIds {
    * Remembers the id; false when it was remembered already.
    *
    * @param id The four words of a UUID.
-   * @param owner A number for whose the event is: two owners do not know each other's ids.
+   * @param tenant Whose the event is: two tenants do not know each other's ids.
    */
-  see(id: Uint32Array, owner: number, recorded: number): boolean {
+  see(id: Uint32Array, tenant: string, recorded: number): boolean {
     // One by one: a call of `set` takes as long as all the rest.
     const own = this.id;
-    own[0] = (id[0] as number) ^ owner;
+    own[0] = (id[0] as number) ^ this.ownerOf(tenant);
     own[1] = id[1] as number;
     own[2] = id[2] as number;
     own[3] = id[3] as number;
@@ -80,9 +83,24 @@ export class RecentIds {
   }
 
   /** Brings the id's place in the table near, for the look-up to come. */
-  fetch(id: Uint32Array, owner: number): void {
-    const hash = this.hash((id[0] as number) ^ owner, id[1] as number, id[2] as number, id[3] as number);
+  fetch(id: Uint32Array, tenant: string): void {
+    const hash = this.hash((id[0] as number) ^ this.ownerOf(tenant), id[1] as number, id[2] as number, id[3] as number);
     this.fetched ^= this.table[(hash << 1) & (this.table.length - 2)] as number;
+  }
+
+  /** A number for a tenant. */
+  private ownerOf(tenant: string): number {
+    if (tenant === this.lastTenant) return this.lastOwner;
+    let owner = this.owners.get(tenant);
+    if (owner === undefined) {
+      owner = 0x811c9dc5;
+      for (let at = 0; at < tenant.length; at++) owner = Math.imul(owner ^ tenant.charCodeAt(at), 0x01000193);
+      if (this.owners.size >= 10_000) this.owners.clear();
+      this.owners.set(tenant, owner);
+    }
+    this.lastTenant = tenant;
+    this.lastOwner = owner;
+    return owner;
   }
 
   /** Multiply and shift as in MurmurHash3. */
