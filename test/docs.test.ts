@@ -3,16 +3,19 @@
  *
  * - `sh`: run in order, document by document, in a fresh home with a daemon running. `npx mcp-auditd up` and
  *   `npm …` are what the set-up of this test (or of CI) itself does and are not run again.
- * - `sql`: asked through `mcp-auditd query`.
- * - `ts`: checked by the compiler. `json`: parsed.
- * - `yaml`: rules by `rules test`, which checks them first; anything else as configuration by `config check`.
+ * - `sql`: asked as `mcp-auditd query` asks the daemon, without a process for each statement.
+ * - `ts`: checked by the compiler, all of them at once. `json`: parsed.
+ * - `yaml`: rules by `rules test`, which checks them first; anything else as configuration by `config check`. Both run in
+ *   this process.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { request } from '../services/commands/context.js';
+import { makeProgram } from '../services/commands/program.js';
 
 const root = resolve(import.meta.dirname, '..');
 const documents = ['README.md', ...readdirSync(join(root, 'docs')).map((file) => join('docs', file))].filter((file) =>
@@ -49,6 +52,7 @@ const environment = {
   PATH: `${join(home, 'bin')}:${process.env.PATH}`,
 };
 let daemon: ChildProcess;
+let daemonUrl: string;
 
 beforeAll(async () => {
   mkdirSync(join(home, 'bin'));
@@ -71,15 +75,21 @@ beforeAll(async () => {
     if (existsSync(join(data, 'daemon.json'))) {
       const { url } = JSON.parse(readFileSync(join(data, 'daemon.json'), 'utf8')) as { url?: string };
       const ready = url === undefined ? undefined : await fetch(`${url}/readyz`).catch(() => undefined);
-      if (ready?.ok === true) break;
+      if (ready?.ok === true) {
+        daemonUrl = url!;
+        break;
+      }
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  Object.assign(process.env, environment);
+  process.chdir(home);
 });
 
 afterAll(async () => {
   daemon.kill('SIGTERM');
   if (daemon.exitCode === null) await once(daemon, 'exit');
+  process.chdir(root);
   rmSync(home, { recursive: true, force: true });
 });
 
@@ -91,6 +101,60 @@ function run(command: string, args: readonly string[], place: string): void {
     throw new Error(`${place}: ${[command, ...args].join(' ')}\n${stdout}${stderr}`);
   }
 }
+
+/** A command as `run` has it, in this process: it must neither throw nor leave with a code. */
+async function runHere(words: readonly string[], place: string): Promise<void> {
+  let output = '';
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    output += String(text);
+    return true;
+  });
+  const before = process.exitCode;
+  process.exitCode = undefined;
+  try {
+    const program = await makeProgram(words[0]);
+    await program.parseAsync(words, { from: 'user' });
+    expect(process.exitCode, `${place}: ${words.join(' ')}\n${output}`).toBeUndefined();
+  } finally {
+    process.exitCode = before;
+    write.mockRestore();
+  }
+}
+
+/** What the compiler says of each example, by its place; one run for all, since most of it is to read the types. */
+function compileExamples(): ReadonlyMap<string, string> {
+  const folder = mkdtempSync(join(root, 'test', '.docs-'));
+  try {
+    const examples = documents.flatMap(blocks).filter(({ language }) => language === 'ts');
+    for (const [index, { text }] of examples.entries()) writeFileSync(join(folder, `example-${index}.ts`), text);
+    const configuration = {
+      extends: '../../tsconfig.json',
+      compilerOptions: {
+        rootDir: '../..',
+        noUnusedLocals: false,
+        moduleDetection: 'force',
+        paths: {
+          '@mcp-auditd/emitter': ['../../services/emitter/index.ts'],
+          '@mcp-auditd/emitter/kafka': ['../../services/emitter/kafka-sink.ts'],
+        },
+      },
+      include: ['*.ts'],
+    };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(configuration));
+    const words = ['-p', folder, '--pretty', 'false'];
+    const { status, stdout } = spawnSync(join(root, 'node_modules', '.bin', 'tsc'), words, { encoding: 'utf8' });
+    const lines = stdout.split('\n');
+    const said = examples.map(({ place }, index) => {
+      const own = lines.filter((line) => line.includes(`example-${index}.ts(`)).join('\n');
+      return [place, own] as const;
+    });
+    if (status !== 0 && said.every(([, own]) => own === '')) throw new Error(`tsc left with ${status}: ${stdout}`);
+    return new Map(said);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+let compiled: ReadonlyMap<string, string> | undefined;
 
 /** Commands that this test's own set-up, CI around it, or test/e2e/proxy.test.ts runs. */
 const runElsewhere = /^(npm (run|ci|test)\b|mcp-auditd proxy\b|npx mcp-auditd up\s*$|docker compose\b)/;
@@ -107,16 +171,21 @@ describe.each(documents)('%s', (document) => {
 
   for (const block of all) {
     if (block.language === 'text') continue;
-    test(`${block.place} ${block.language}`, { timeout: 60_000 }, () => {
+    test(`${block.place} ${block.language}`, { timeout: 60_000 }, async () => {
       if (block.language === 'json') expect(JSON.parse(block.text)).toBeTypeOf('object');
-      if (block.language === 'sql') run('mcp-auditd', ['query', block.text], block.place);
+      if (block.language === 'sql') {
+        const key = readFileSync(join(data, 'keys', 'reader.key'), 'utf8').trim();
+        const headers = { 'content-type': 'application/json' };
+        const body = JSON.stringify({ sql: block.text, format: 'JSONEachRow' });
+        await (await request({ url: daemonUrl, key }, '/v1/query', { method: 'POST', headers, body })).text();
+      }
       if (block.language === 'yaml') {
         // A block of rules may name the file that later commands use.
         const file = join(home, /^# (\S+\.yaml)\n/.exec(block.text)?.[1] ?? 'example.yaml');
         mkdirSync(dirname(file), { recursive: true });
         writeFileSync(file, block.text);
-        if (!ruleFile.test(block.text)) run('mcp-auditd', ['config', 'check', '--config', file], block.place);
-        else run('mcp-auditd', ['rules', 'test', file], block.place);
+        if (!ruleFile.test(block.text)) await runHere(['config', 'check', '--config', file], block.place);
+        else await runHere(['rules', 'test', file], block.place);
       }
       if (block.language === 'sh') {
         const commands = block.text
@@ -127,28 +196,8 @@ describe.each(documents)('%s', (document) => {
         for (const command of commands) if (!runElsewhere.test(command)) run('sh', ['-ec', command], block.place);
       }
       if (block.language === 'ts') {
-        const folder = mkdtempSync(join(root, 'test', '.docs-'));
-        try {
-          writeFileSync(join(folder, 'example.ts'), block.text);
-          writeFileSync(
-            join(folder, 'tsconfig.json'),
-            JSON.stringify({
-              extends: '../../tsconfig.json',
-              compilerOptions: {
-                rootDir: '../..',
-                noUnusedLocals: false,
-                paths: {
-                  '@mcp-auditd/emitter': ['../../services/emitter/index.ts'],
-                  '@mcp-auditd/emitter/kafka': ['../../services/emitter/kafka-sink.ts'],
-                },
-              },
-              include: ['example.ts'],
-            }),
-          );
-          run(join(root, 'node_modules', '.bin', 'tsc'), ['-p', folder], block.place);
-        } finally {
-          rmSync(folder, { recursive: true, force: true });
-        }
+        compiled ??= compileExamples();
+        expect(compiled.get(block.place)).toBe('');
       }
     });
   }
