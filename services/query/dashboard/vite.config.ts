@@ -4,6 +4,10 @@ import { defineConfig, type Plugin } from 'vite';
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+// Whoever builds: with vitest's `test`, or a developer's own word, React would be the one that checks itself, of twice the
+// size, and that asks everything twice.
+process.env.NODE_ENV = 'production';
+
 /** 8 % more bytes than the best, in a tenth of its time. */
 const brotli = { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } };
 
