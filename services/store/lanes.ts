@@ -17,8 +17,13 @@ type Lane = 'quick' | 'long';
 /** Questions that the engine works on at once, each in one thread; long ones, of them. */
 const mostRunning = 2;
 const mostLong = 1;
-/** The engine's time for a question in the quick lane. */
+/**
+ * The engine's time for a question in the quick lane: what has passed, or the processor time that this process has had
+ * meanwhile where that is less. Where others take the cores, or a disk is waited for, a question is none the longer for it.
+ */
 const quickMs = 300;
+/** What may pass before a question is a long one, whatever it got of the processors. */
+const mostQuickMs = 4 * quickMs;
 /** Then a question that took long is tried in the quick lane again: inserts hold it up in the long one. */
 const knownForMs = 600_000;
 /** A reader who takes longer than this over a piece rests. */
@@ -31,10 +36,15 @@ export class Lanes {
   /**
    * @param maxWaiting questions that may wait in a lane, each at the cost of a closure.
    * @param isRecording whether an insert is under way: then one quick question runs at a time.
+   * @param processorMs the processor time that this process has had.
    */
   constructor(
     private readonly maxWaiting: number,
     private readonly isRecording: () => boolean,
+    readonly processorMs: () => number = () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1000;
+    },
   ) {}
 
   /** Resolves when a turn begins; `leave` ends it. @throws AuditdError `query_busy`, `query_aborted`. */
@@ -149,16 +159,25 @@ export class Turn {
     if (this.isBeyond) this.leave();
     if (!this.held) await this.lanes.enter(this.lane, signal);
     this.held = true;
-    const begun = performance.now();
-    const isQuick = this.lane === 'quick';
-    const overtime = isQuick ? setTimeout(() => this.outgrow(), Math.max(0, quickMs - this.spentMs)) : undefined;
+    const { processorMs } = this.lanes;
+    const [begunMs, begunProcessorMs] = [performance.now(), processorMs()];
+    const spent = (): { passed: number; engine: number } => {
+      const passed = performance.now() - begunMs;
+      return { passed, engine: this.spentMs + Math.min(passed, processorMs() - begunProcessorMs) };
+    };
+    const watch = (): void => {
+      const { passed, engine } = spent();
+      if (engine >= quickMs || passed >= mostQuickMs) this.outgrow();
+      else overtime = setTimeout(watch, Math.max(1, Math.min(quickMs - engine, mostQuickMs - passed)));
+    };
+    let overtime = this.lane === 'quick' ? setTimeout(watch, Math.max(0, quickMs - this.spentMs)) : undefined;
     try {
       const working = work();
       this.working = working;
       return await working;
     } finally {
       clearTimeout(overtime);
-      this.spentMs += performance.now() - begun;
+      this.spentMs = spent().engine;
       this.resting = setTimeout(() => this.leave(), restMs);
     }
   }

@@ -7,6 +7,14 @@ afterEach(() => void vi.useRealTimers());
 
 const took = (ms: number) => () => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
+/** Lanes of a process that has a processor to itself. */
+const lanesOf = (maxWaiting: number, isRecording: boolean): Lanes =>
+  new Lanes(
+    maxWaiting,
+    () => isRecording,
+    () => performance.now(),
+  );
+
 /** A question with one step of so many milliseconds, which ends when it is told to begin again, as the store's does. */
 async function question(lanes: Lanes, name: string, ms: number, log: string[]): Promise<void> {
   let end: ((again: boolean) => void) | undefined;
@@ -22,7 +30,7 @@ async function question(lanes: Lanes, name: string, ms: number, log: string[]): 
 }
 
 test('long questions hold up one another, and a short one waits for none of them', async () => {
-  const lanes = new Lanes(32, () => false);
+  const lanes = lanesOf(32, false);
   const log: string[] = [];
   const long = [1, 2, 3].map((number) => question(lanes, `long ${number}`, 5_000, log));
   await vi.advanceTimersByTimeAsync(1_000);
@@ -34,7 +42,7 @@ test('long questions hold up one another, and a short one waits for none of them
 });
 
 test('a reader who rests gives the turn away, and has to wait for the next one', async () => {
-  const lanes = new Lanes(32, () => true);
+  const lanes = lanesOf(32, true);
   const resting = new Turn(lanes, () => undefined);
   const first = resting.step(took(10), undefined);
   await vi.advanceTimersByTimeAsync(10);
@@ -55,7 +63,7 @@ test('a reader who rests gives the turn away, and has to wait for the next one',
 });
 
 test('who leaves while it waits holds no place', async () => {
-  const lanes = new Lanes(1, () => true);
+  const lanes = lanesOf(1, true);
   const running = lanes.enter('quick', undefined);
   await running;
   const leaves = new AbortController();
@@ -85,7 +93,7 @@ test('a question that took long begins in the long lane the next time, until it 
 });
 
 test('a question that begins in the long lane leaves the quick one to others', async () => {
-  const lanes = new Lanes(32, () => true);
+  const lanes = lanesOf(32, true);
   const log: string[] = [];
   const heavy = new Turn(lanes, () => undefined, 'long');
   const first = heavy.step(took(1_000), undefined).then(() => log.push('heavy'));
@@ -96,4 +104,22 @@ test('a question that begins in the long lane leaves the quick one to others', a
   await Promise.all([first, short]);
   expect([heavy.isLong, heavy.wasLong]).toEqual([true, true]);
   await heavy.end();
+});
+
+test('a question that got little of the processors is no long one for that, until four times as much has passed', async () => {
+  const lanes = new Lanes(
+    32,
+    () => true,
+    () => performance.now() / 10,
+  );
+  const turn = new Turn(lanes, () => undefined);
+  const first = turn.step(took(1_000), undefined);
+  await vi.advanceTimersByTimeAsync(1_000);
+  await first;
+  expect([turn.isLong, turn.wasLong]).toEqual([false, false]);
+  const second = turn.step(took(1_300), undefined);
+  await vi.advanceTimersByTimeAsync(1_300);
+  await second;
+  expect(turn.isLong).toBe(true);
+  await turn.end();
 });
