@@ -91,7 +91,8 @@ describe('chdb', () => {
     await store.migrate();
     expect(executed.filter((sql) => sql.startsWith('ALTER'))).toEqual([]);
     expect(await definition()).toBe(first);
-    expect(await rowsOf(store, 'SELECT count() AS mutations FROM system.mutations')).toEqual([{ mutations: 0 }]);
+    const mutations = "SELECT command FROM system.mutations WHERE NOT command LIKE '%MATERIALIZE INDEX%'";
+    expect(await rowsOf(store, mutations)).toEqual([]);
   });
 
   it('drops expired rows and bodies, and keeps what is younger', async () => {
