@@ -1,6 +1,6 @@
 /**
  * The child of kills.ts and takeover.test.ts: detects on a stream that is there already, until it is killed, or until so
- * many different alert records are in the topic.
+ * many different alert records are in the topic. Each line that it writes is a sign that it gets on.
  */
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,6 +35,7 @@ await stream.consume({
       const { alert_id, revision } = JSON.parse(value.toString());
       seen.add(`${alert_id}/${revision}`);
     }
+    writeSync(1, `seen ${seen.size}\n`);
     if (seen.size < Number(expected)) return;
     writeSync(1, 'done\n');
     await detector.close();
