@@ -24,6 +24,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
     ['event_count', 1],
     ['event_count', 3],
     ['value_count', 1],
+    ['value_count, own', 1],
     ['temporal_ordered', 1],
   ] as const) {
     const script = join(import.meta.dirname, 'rules', 'memory.ts');

@@ -11,6 +11,8 @@ const detection = 'detection: {s: {method: tools/call}}';
 const rules: Readonly<Record<string, string>> = {
   event_count: `type: event_count, ${common}, ${detection}, condition: {gte: 100}`,
   value_count: `type: value_count, field: tool, ${common}, ${detection}, condition: {gte: 100}`,
+  // Of 20 characters that no other group has.
+  'value_count, own': `type: value_count, field: session, ${common}, ${detection}, condition: {gte: 100}`,
   temporal_ordered: `type: temporal_ordered, ${common}, steps: [{tool: read}, {tool: send}]`,
 };
 
@@ -35,6 +37,7 @@ function fill(from: number, to: number): void {
         tool_name: 'read',
         outcome: 'success',
         actor_id: `user-${group}@example.com`,
+        session_id: `session-of-${String(group).padStart(9, '0')}`,
       };
       const recordedAtMicros = start + round * second;
       engine.take({ value: Buffer.from(JSON.stringify(event)), partition: 0, offset: 0, recordedAtMicros });
