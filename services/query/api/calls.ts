@@ -61,10 +61,8 @@ export async function listCalls(
       ? ''
       : `AND (calls.occurred_at, calls.event_id) ${sign} (parseDateTime64BestEffort({cursorTime:String}, 6, 'UTC'), toUUIDOrZero({cursorId:String}))`;
   const parameters = after === undefined ? {} : { cursorTime: after[0]!, cursorId: after[1]! };
-  // PREWHERE, because the engine does not move conditions there by itself beside ORDER BY with LIMIT: it would read every
-  // column that is sorted by and filtered on for each row of the range.
   const rows = await ask<CallRow>(
-    `SELECT ${rowColumns} FROM calls PREWHERE ${between} AND ${condition.sql} ${beyond} ORDER BY calls.occurred_at ${direction}, calls.event_id ${direction} LIMIT ${most + 1}`,
+    `SELECT ${rowColumns} FROM calls WHERE ${between} AND ${condition.sql} ${beyond} ORDER BY calls.occurred_at ${direction}, calls.event_id ${direction} LIMIT ${most + 1}`,
     { ...condition.parameters, ...parameters },
   );
   const last = rows.length > most ? rows[most - 1] : undefined;
@@ -198,7 +196,7 @@ async function seriesOf(
     });
     const rows = await ask<{ bucket: number; name: string; calls: number }>(
       `WITH top AS (SELECT toString(${value}) AS name FROM calls WHERE ${where} GROUP BY name ORDER BY count() DESC LIMIT ${mostLines})
-       SELECT ${bucket} AS bucket, if(toString(${value}) IN top, toString(${value}), '…') AS name, count() AS calls FROM calls WHERE ${where} GROUP BY bucket, name`,
+       SELECT ${bucket} AS bucket, if(toString(${value}) GLOBAL IN top, toString(${value}), '…') AS name, count() AS calls FROM calls WHERE ${where} GROUP BY bucket, name`,
       bound,
     );
     const found = new Map<string, number[]>();

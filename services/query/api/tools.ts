@@ -34,11 +34,11 @@ export const toolRoutes = [
         ask<{ server_name: string; tool_name: string; definitions: number }>(
           `WITH newest AS
              (SELECT event_id FROM (SELECT calls.event_id AS event_id, calls.server_name AS server_name, calls.occurred_at AS at FROM calls
-                PREWHERE calls.method = 'tools/list' AND ${between} AND ${sql} ORDER BY at DESC LIMIT ${mostOfLength} BY server_name, calls.result_bytes)
+                WHERE calls.method = 'tools/list' AND ${between} AND ${sql} ORDER BY at DESC LIMIT ${mostOfLength} BY server_name, calls.result_bytes)
               ORDER BY at DESC LIMIT ${mostLists} BY server_name)
            SELECT server_name, JSONExtractString(tool, 'name') AS tool_name, uniq(tool) AS definitions FROM
              (SELECT calls.server_name AS server_name, arrayJoin(JSONExtractArrayRaw(calls.result, 'tools')) AS tool FROM calls
-                PREWHERE calls.method = 'tools/list' AND ${between} AND calls.event_id IN newest)
+                WHERE calls.method = 'tools/list' AND ${between} AND calls.event_id GLOBAL IN newest)
            GROUP BY server_name, tool_name LIMIT 5000`,
           parameters,
         ).catch(() => []),
@@ -93,7 +93,7 @@ export const toolRoutes = [
            SELECT calls.session_id AS session_id, any(calls.actor_id) AS actor_id, any(calls.client_name) AS client_name, groupUniqArray(8)(calls.server_name) AS servers,
              uniqIf(calls.tool_name, calls.tool_name != '') AS tools, count() AS calls, countIf(NOT calls.outcome IN ${fine}) AS failed,
              min(calls.occurred_at) AS first_at, max(calls.occurred_at) AS last_at
-           FROM calls PREWHERE ${where} AND calls.session_id IN newest GROUP BY session_id ORDER BY last_at DESC`,
+           FROM calls WHERE ${where} AND calls.session_id GLOBAL IN newest GROUP BY session_id ORDER BY last_at DESC`,
           parameters,
         ),
       };
