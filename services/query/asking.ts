@@ -18,7 +18,7 @@ import {
 } from '../../schemas/question.js';
 import { formatTimeMicros } from '../../schemas/time.js';
 import { type KeyEntry, tenantSeen } from '../access/keys.js';
-import type { QueryLimits, Store } from '../store/store.js';
+import type { QueryLimits, QueryOptions, Store } from '../store/store.js';
 import type { Stream } from '../stream/stream.js';
 
 /** Records that may wait: at most 16,384 characters of statement and as much of parameters each, so 64 MB. */
@@ -57,6 +57,9 @@ export interface Asked {
   readonly tenant?: string | undefined;
   /** As in the store's port. */
   readonly isOurs?: boolean;
+  readonly progress?: QueryOptions['progress'];
+  /** Told of the rows of the answer as they come. */
+  readonly onRows?: (rows: number) => void;
   /** Default: a new UUID. */
   readonly queryId?: string | undefined;
 }
@@ -116,10 +119,12 @@ export class Asking {
         ...(asked.parameters === undefined ? {} : { parameters: asked.parameters }),
         ...(asked.parametersEscaped === undefined ? {} : { parametersEscaped: asked.parametersEscaped }),
         ...(asked.isOurs === undefined ? {} : { isOurs: asked.isOurs }),
+        ...(asked.progress === undefined ? {} : { progress: asked.progress }),
         ...(asked.settings === undefined ? {} : { settings: asked.settings }),
         ...(asked.signal === undefined ? {} : { signal: asked.signal }),
         onRows: (rows) => {
           resultRows += rows;
+          asked.onRows?.(rows);
         },
       });
       for await (const chunk of chunks) {

@@ -3,10 +3,11 @@
  * as ClickHouse tells it, in a block at the end of the body (https://clickhouse.com/docs/interfaces/http).
  */
 import { randomBytes } from 'node:crypto';
-import { Readable } from 'node:stream';
+import { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createGzip } from 'node:zlib';
 import type { FastifyReply } from 'fastify';
+import type { ClickHouseProgress } from './clickhouse-progress.js';
 import type { AnswerEncoding } from './clickhouse-request.js';
 import { clickHouseBlocks, lz4Frame } from './lz4.js';
 
@@ -34,6 +35,7 @@ export async function sendRows(
   reply: FastifyReply,
   chunks: AsyncIterable<Uint8Array>,
   { encoding, format }: { readonly encoding: AnswerEncoding; readonly format: string },
+  progress: ClickHouseProgress,
   failureText: (error: unknown) => Promise<string>,
 ): Promise<FastifyReply> {
   // Nobody can have recorded it beforehand, so no value of a row looks like the block.
@@ -52,23 +54,49 @@ export async function sendRows(
     }
   }
   const { raw } = reply;
-  raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
-  reply.hijack();
+  progress.end();
+  void reply.header('x-clickhouse-summary', progress.figures());
+  const out = progress.isOut ? chunkedTo(reply) : raw;
+  if (!progress.isOut) {
+    raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
+    reply.hijack();
+  }
   const left = new Promise((resolve) => raw.once('close', resolve));
   let isWhole = false;
   try {
     for await (const bytes of packed(withFailure(), encoding)) {
       if (raw.destroyed) break;
-      if (!raw.write(bytes)) await Promise.race([left, new Promise((resolve) => raw.once('drain', resolve))]);
+      if (!out.write(bytes)) await Promise.race([left, new Promise((resolve) => out.once('drain', resolve))]);
     }
     isWhole = !failed;
     if (failed) await Promise.race([left, delay(lingerMs, undefined, { ref: false })]);
   } finally {
     // What was written still goes out; the chunk that ends the body does not.
-    if (isWhole) raw.end();
+    if (isWhole) out.end();
     else raw.socket?.destroySoon();
   }
   return reply;
+}
+
+/** The rest of a head whose status is out already, and the body in chunks. */
+function chunkedTo(reply: FastifyReply): Writable {
+  const socket = reply.raw.socket!;
+  const headers = Object.entries(reply.getHeaders()).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`${headers.join('')}transfer-encoding: chunked\r\n\r\n`);
+  return new Writable({
+    decodeStrings: true,
+    write(bytes: Buffer, _encoding, done) {
+      socket.cork();
+      socket.write(`${bytes.length.toString(16)}\r\n`);
+      socket.write(bytes);
+      socket.write('\r\n', () => done());
+      socket.uncork();
+    },
+    final(done) {
+      // A client that has left is no failure.
+      socket.end('0\r\n\r\n', () => done());
+    },
+  });
 }
 
 function exceptionBlock(text: string, tag: string): Buffer {

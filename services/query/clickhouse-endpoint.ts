@@ -12,6 +12,7 @@ import { tenantOfFilters } from '../store/tenant.js';
 import { contentType } from './answers.js';
 import { type Asking, askerOf, begun, untilClientLeaves } from './asking.js';
 import { sendRows } from './clickhouse-answer.js';
+import { ClickHouseProgress } from './clickhouse-progress.js';
 import { type ClickHouseRequest, readBody, readRequest } from './clickhouse-request.js';
 import { ClickHouseWriter } from './clickhouse-writer.js';
 
@@ -26,6 +27,8 @@ export interface ClickHouseEndpointOptions {
 const maxStatementBytes = 1024 * 1024;
 /** A block of 16 MiB of values, its columns and their text twice over. */
 const maxInsertBytes = 256 * 1024 * 1024;
+
+const noFigures = '{"read_rows":"0","read_bytes":"0","written_rows":"0","written_bytes":"0"}';
 
 /** Settings that a reader may choose: they change how values are written, and none of them names a file. */
 const readerSettings =
@@ -157,6 +160,7 @@ async function read(
     return reply.send('');
   }
   const signal = AbortSignal.any([untilClientLeaves(reply), running.begin(entry, queryId, reply)]);
+  const progress = new ClickHouseProgress(reply, asked.progressMs);
   const answer = asking.ask(askerOf(request, entry, 'clickhouse', asked.user), {
     sql,
     format,
@@ -164,14 +168,31 @@ async function read(
     parametersEscaped: true,
     queryId,
     signal,
+    progress: {
+      everyMs: asked.progressMs,
+      isWanted: () => progress.isWanted,
+      told: (read) => {
+        progress.read = read;
+      },
+    },
+    onRows: (rows) => {
+      progress.resultRows += rows;
+    },
     ...readerOptions(asked.settings),
   });
-  const chunks = await begun(answer, asked.heldBytes);
+  const told = async (failure: Failure) => `${failure.text} (version ${await versionOf(asking)})`;
+  let chunks: AsyncGenerator<Uint8Array>;
+  try {
+    chunks = await begun(answer, asked.heldBytes);
+  } catch (error) {
+    progress.end();
+    if (!progress.isOut) throw error;
+    const failure = failureOf(error, request);
+    progress.fail(await told(failure), failure.code);
+    return reply;
+  }
   setHeaders(reply, asked);
-  return sendRows(reply, chunks, asked, async (error) => {
-    const { text } = failureOf(error, request);
-    return `${text} (version ${await versionOf(asking)})`;
-  });
+  return sendRows(reply, chunks, asked, progress, (error) => told(failureOf(error, request)));
 }
 
 /** @throws AuditdError `query_refused` for a setting that a reader may not choose. */
@@ -205,7 +226,7 @@ function setHeaders(reply: FastifyReply, { format, queryId }: ClickHouseRequest)
     'x-clickhouse-query-id': queryId.replace(/[^\x20-\x7e]/g, ''),
     'x-clickhouse-server-display-name': 'mcp-auditd',
     'x-clickhouse-timezone': 'UTC',
-    'x-clickhouse-summary': '{"read_rows":"0","read_bytes":"0","written_rows":"0","written_bytes":"0"}',
+    'x-clickhouse-summary': noFigures,
   });
 }
 

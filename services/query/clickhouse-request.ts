@@ -22,6 +22,8 @@ export interface ClickHouseRequest {
   readonly encoding: AnswerEncoding;
   /** Bytes of the answer to wait for before the status is sent, so that an error until then is the answer. */
   readonly heldBytes: number;
+  /** Milliseconds between two lines of progress in the head; undefined: none are asked for. */
+  readonly progressMs: number | undefined;
 }
 
 /** How an answer's bytes are packed: over HTTP (`gzip`, `lz4`), or in ClickHouse's own blocks. */
@@ -111,6 +113,7 @@ export async function readRequest(request: FastifyRequest, body: Buffer): Promis
     format,
     encoding: encodingOf(request, fields),
     heldBytes: heldBytesOf(fields, format),
+    progressMs: progressOf(fields),
   };
 }
 
@@ -132,6 +135,15 @@ function heldBytesOf(fields: URLSearchParams, format: string): number {
   if (isOn(fields.get('wait_end_of_query')) || format.startsWith('RowBinaryWithNames')) return maxHeldBytes;
   const size = Number(fields.get('buffer_size') ?? 0);
   return size >= 1 ? Math.min(size, maxHeldBytes) : 1;
+}
+
+/** ClickHouse's own pace, and the quickest that the engine is asked at. */
+const leastProgressMs = 100;
+
+function progressOf(fields: URLSearchParams): number | undefined {
+  if (!isOn(fields.get('send_progress_in_http_headers'))) return undefined;
+  const asked = Number(fields.get('http_headers_progress_interval_ms') ?? leastProgressMs);
+  return Math.min(Math.max(asked || 0, leastProgressMs), 3_600_000);
 }
 
 function isOn(value: string | null): boolean {

@@ -4,6 +4,7 @@ import type { Session } from 'chdb';
 import type { ChdbNodeEngine } from 'chdb/durable/node';
 import { AuditdError } from '../../schemas/errors.js';
 import { abortedError } from './admission.js';
+import { progressOf, statisticsOf } from './chdb-progress.js';
 import { Fence, namesFormat } from './fence.js';
 import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
 import { Lanes, LongQuestions, Turn } from './lanes.js';
@@ -113,6 +114,8 @@ export class ChdbQueries {
   /** The pieces of the answer; none when the question is to begin again. */
   private async *answer(attempt: Attempt, sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     let session: Session | undefined;
+    const { everyMs } = options.progress ?? {};
+    const looking = everyMs === undefined ? undefined : setInterval(() => attempt.look(), everyMs);
     try {
       const ast = await attempt.step(async () => {
         session = this.openSession();
@@ -130,6 +133,7 @@ export class ChdbQueries {
     } catch (error) {
       if (!attempt.isToBeginAgain) throw error;
     } finally {
+      clearInterval(looking);
       const ended = attempt.end().then(() => session?.close());
       this.drained.add(ended);
       void ended.finally(() => this.drained.delete(ended));
@@ -198,6 +202,7 @@ class Attempt {
   private working = false;
   private handedOver = false;
   private isLate = false;
+  private looking: Promise<void> | undefined;
   /** It has outgrown the quick lane while another has the long one, and nothing of the answer is out yet. */
   isToBeginAgain = false;
 
@@ -265,6 +270,8 @@ class Attempt {
         bytes += next.value.numBytes;
         if (bytes > resultBytes) throw limitError(`the result is longer than ${resultBytes} bytes`);
         onRows?.(next.value.numRows);
+        await this.looking;
+        await this.look();
         this.handedOver = true;
         deadline ??= setTimeout(() => {
           this.isLate = true;
@@ -295,7 +302,26 @@ class Attempt {
     }
     // The engine counts the rows that it has written as those that were read of it.
     this.options.onRows?.(result.rowsRead);
+    const read = this.options.tenant === undefined ? statisticsOf(bytes) : undefined;
+    if (read !== undefined) this.options.progress?.told(read);
     if (bytes.length > 0) yield bytes;
+  }
+
+  /** Tells what the engine has read so far, one look at a time. */
+  look(): Promise<void> {
+    this.looking ??= this.lookNow().finally(() => {
+      this.looking = undefined;
+    });
+    return this.looking;
+  }
+
+  private async lookNow(): Promise<void> {
+    const { progress, tenant } = this.options;
+    if (tenant !== undefined || !progress?.isWanted()) return;
+    const watcher = this.openSession();
+    const seen = await progressOf(watcher, this.mark).catch(() => undefined);
+    watcher.close();
+    if (seen !== undefined) progress.told(seen);
   }
 
   /** Ends the engine's step, if one is under way, and then the turn. */

@@ -30,8 +30,8 @@ export interface StatementOptions {
   readonly signal?: AbortSignal;
   /** Milliseconds, instead of the connection's. */
   readonly timeoutMs?: number;
-  /** Told of the rows of the result, where the server counts them before it answers (`wait_end_of_query`). */
-  readonly onRows?: (rows: number) => void;
+  /** Told of the server's figures, where it knows them before it answers (`wait_end_of_query`). */
+  readonly onSummary?: (summary: Partial<Record<'read_rows' | 'read_bytes' | 'result_rows', string>>) => void;
 }
 
 /** zstd's fastest level: the network between ingestor and store is rarely the limit, the processor often is. */
@@ -106,7 +106,7 @@ export class ClickHouseConnection {
           ? {}
           : { values: Readable.from(body.bytes, { objectMode: false }), http_headers: body.headers }),
       });
-      options.onRows?.(Number(summary?.result_rows ?? 0));
+      if (summary !== undefined) options.onSummary?.(summary);
       const destroy = () => stream.destroy(new Error('The request was ended.'));
       signals.addEventListener('abort', destroy, { once: true });
       try {

@@ -29,7 +29,7 @@ export class ClickHouseQueries {
 
   async *run(sql: string, options: QueryOptions): AsyncGenerator<Uint8Array> {
     const limits = { ...defaultLimits, ...options.limits };
-    const { signal, format, tenant, onRows } = options;
+    const { signal, format, tenant, onRows, progress } = options;
     checkFormat(format, tenant);
     await this.admission.enter(signal);
     try {
@@ -48,7 +48,15 @@ export class ClickHouseQueries {
       for await (const piece of this.connection.stream(sql, {
         ...request,
         settings: { ...settings, ...own, default_format: format },
-        ...(onRows === undefined ? {} : { onRows }),
+        onSummary: ({ result_rows, read_rows, read_bytes }) => {
+          onRows?.(Number(result_rows ?? 0));
+          if (tenant === undefined)
+            progress?.told({
+              readRows: Number(read_rows ?? 0),
+              readBytes: Number(read_bytes ?? 0),
+              totalRows: Number(read_rows ?? 0),
+            });
+        },
       })) {
         bytes += piece.length;
         // The server counts bytes in memory, this counts them as they are written.

@@ -34,6 +34,15 @@ export interface QueryLimits {
   readonly resultBytes: number;
 }
 
+/** What the engine has read for a question so far. */
+export interface QueryProgress {
+  readonly readRows: number;
+  /** Not packed. */
+  readonly readBytes: number;
+  /** Rows that it means to read, as far as it knows. */
+  readonly totalRows: number;
+}
+
 export interface QueryOptions {
   /** A ClickHouse output format, for example JSONEachRow. */
   readonly format: string;
@@ -51,6 +60,15 @@ export interface QueryOptions {
   readonly isOurs?: boolean;
   /** Told of the rows of the result as they are handed over. */
   readonly onRows?: (rows: number) => void;
+  /**
+   * Told what was read, before each piece is handed over and every `everyMs` while the engine works, as long as it is
+   * wanted. Of a question of one tenant nothing is told: what is read holds rows of others.
+   */
+  readonly progress?: {
+    readonly everyMs?: number | undefined;
+    isWanted(): boolean;
+    told(progress: QueryProgress): void;
+  };
 }
 
 export interface StatementOptions {

@@ -178,6 +178,60 @@ describe.skipIf(namedClickHouse !== undefined)(
       await client.close();
     });
 
+    test('the summary tells what was read, and the client for Node reads it', async () => {
+      const client = createClient({ url, username: 'anyone', password: readKey, log });
+      const sql = 'SELECT sum(stream_offset) AS s FROM calls WHERE stream_offset > 10';
+      for (const format of ['JSONEachRow', 'JSON', 'CSVWithNames'] as const) {
+        const { stream, summary } = await client.exec({ query: `${sql} FORMAT ${format}` });
+        stream.destroy();
+        expect([format, summary]).toMatchObject([
+          format,
+          {
+            read_rows: '1000',
+            result_rows: '1',
+            total_rows_to_read: '1000',
+            read_bytes: expect.stringMatching(/^\d{4}/),
+          },
+        ]);
+        expect(Number(summary!.elapsed_ns)).toBeGreaterThan(0);
+      }
+      await client.close();
+    });
+
+    test('lines of progress come within the head while the first rows are waited for', async () => {
+      const heavy = 'SELECT sum(sipHash64(toString(number))) AS s, count() FROM numbers(10000000)';
+      const parameters = 'send_progress_in_http_headers=1&http_headers_progress_interval_ms=100&buffer_size=1';
+      const client = createClient({ url, username: 'anyone', password: readKey, log });
+      const whole = await (await ask(`${heavy} FORMAT TSV`)).text();
+      const answer = await client.query({
+        query: heavy,
+        format: 'JSONCompactEachRow',
+        clickhouse_settings: { send_progress_in_http_headers: 1, http_headers_progress_interval_ms: '100' },
+      });
+      const lines = JSON.parse(`[${answer.response_headers['x-clickhouse-progress']}]`) as Record<string, string>[];
+      const rows = lines.map(({ read_rows }) => Number(read_rows));
+      expect(rows).toEqual(rows.toSorted((a, b) => a - b));
+      expect(rows.at(-1)).toBeGreaterThan(0);
+      expect(lines[0]!.total_rows_to_read).toMatch(/^\d+$/);
+      expect(JSON.parse(answer.response_headers['x-clickhouse-summary'] as string)).toMatchObject({
+        read_rows: '10000000',
+      });
+      expect(await answer.text()).toBe(`[${whole.trim().replace('\t', ', ')}]\n`);
+      // An error when the status is out already, before and after the first rows.
+      const failing = heavy.replace('count()', "throwIf(sum(number) > 0, 'too late')");
+      await expect(
+        client.query({ query: failing, clickhouse_settings: { send_progress_in_http_headers: 1 } }),
+      ).rejects.toMatchObject({ code: '395', message: expect.stringContaining('too late') });
+      const rowsFirst = `SELECT number, throwIf(number = 900000, 'too late') FROM (${heavy}) AS h, numbers(1000000) AS n`;
+      const broken = await broughtBy(`${url}/?${parameters}`, `${rowsFirst} FORMAT TSV`);
+      expect(broken.headers['x-clickhouse-progress']).toContain('read_rows');
+      expect([broken.broken, broken.body.subarray(-2000).toString()]).toEqual([
+        'aborted',
+        expect.stringContaining('__exception__'),
+      ]);
+      await client.close();
+    });
+
     test('totals come at the end of rows with names', async () => {
       const query = 'SELECT number AS a, count() AS c FROM numbers(100000) GROUP BY a WITH TOTALS ORDER BY a';
       const text = await (await ask(`${query} FORMAT CSVWithNames`)).text();
