@@ -30,7 +30,7 @@ values = {
 }
 columns = ", ".join(f"{{p{at}:{type_}}}" for at, type_ in enumerate(values))
 found["different"] = []
-for compress in (False, "gzip", "lz4"):
+for compress in (False, True, "gzip", "lz4"):
     packed = clickhouse_connect.get_client(
         host=host, port=int(port), username="anyone", password=key, compress=compress
     )
