@@ -7,6 +7,7 @@ import { abortedError } from './admission.js';
 import { progressOf, statisticsOf } from './chdb-progress.js';
 import { Fence, namesFormat } from './fence.js';
 import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
+import { mostHeldBytes, refuseWhenHeld, selectHeld } from './held-memory.js';
 import { Lanes, LongQuestions, Turn } from './lanes.js';
 import { checkFormat, tenantSettings } from './own-rows-first.js';
 import { defaultLimits, limitError, queryError } from './query-errors.js';
@@ -34,6 +35,8 @@ const maxWaiting = 32;
 const maxOpen = 64;
 /** Long questions that are known again. */
 const maxKnown = 1_000;
+/** So many at least are open before it is asked what they hold: as many as run at once. */
+const fewOpen = 2;
 /** Between two attempts at ending a step of the engine, which may have been about to begin at the first. */
 const killAgainMs = 250;
 
@@ -81,6 +84,7 @@ export class ChdbQueries {
     private readonly classifier: ChdbNodeEngine,
     private readonly openSession: () => Session,
     isRecording: () => boolean,
+    private readonly heldBytes = mostHeldBytes(),
   ) {
     this.lanes = new Lanes(maxWaiting, isRecording);
     // A table that is not there may be a file below the working directory, by its name.
@@ -120,6 +124,7 @@ export class ChdbQueries {
       const ast = await attempt.step(async () => {
         session = this.openSession();
         await prepare(session, settingsOf(attempt, options));
+        if (this.open > fewOpen) await this.refuseWhenHeld();
         const text = await this.parse(session, sql, options);
         if (options.tenant === undefined) return text;
         // What is set cannot be changed any more on the session that has parsed it.
@@ -184,6 +189,12 @@ export class ChdbQueries {
   private async rows(query: string): Promise<Record<string, unknown>[]> {
     const text = (await this.reader.queryAsync(query, { format: 'JSONEachRow' })).text().trimEnd();
     return text === '' ? [] : text.split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  /** @throws AuditdError `query_busy`. */
+  private async refuseWhenHeld(): Promise<void> {
+    const [row] = await this.rows(selectHeld);
+    refuseWhenHeld(Number(row?.held), this.heldBytes);
   }
 
   /** Waits for the engine's steps that outlived their queries. */

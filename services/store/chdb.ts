@@ -42,6 +42,8 @@ import {
 export interface ChdbStoreOptions extends Partial<Retention> {
   /** Where the engine keeps its files; made with mode 0700 when it is not there. */
   readonly directory: string;
+  /** Bytes of memory that open questions may hold before no other one begins. Default: a quarter of what there is. */
+  readonly heldBytes?: number;
 }
 
 /**
@@ -66,6 +68,7 @@ export async function openChdbStore(options: ChdbStoreOptions): Promise<Store & 
   const classifier = new ChdbNodeEngine();
   await classifier.start({ dataPath: directory, backupsAllowedPath: directory });
   return new ChdbStore(directory, { ...defaultRetention, ...withoutUndefined(options) }, writer, reader, classifier, {
+    heldBytes: options.heldBytes,
     openSession: open,
     drainPending,
   });
@@ -101,6 +104,7 @@ function connectionError(directory: string, cause: unknown): Error {
 }
 
 interface Engine {
+  readonly heldBytes: number | undefined;
   openSession(): Session;
   drainPending(): Promise<void>;
 }
@@ -140,6 +144,7 @@ class ChdbStore implements Store, StatementRunner, MigrationTarget {
       classifier,
       () => engine.openSession(),
       () => this.isInserting,
+      engine.heldBytes,
     );
     // Blocks on their way; what a killed process left there was never acknowledged.
     this.insertDirectory = join(directory, 'blocks');

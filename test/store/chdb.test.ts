@@ -71,6 +71,20 @@ describe('chdb', () => {
     });
   });
 
+  it('begins no question while open ones hold more memory than they may, and goes on when one has ended', async () => {
+    store = await openChdbStore({ directory, heldBytes: 32 * 1024 ** 2 });
+    const { query } = store;
+    const resting = Array.from({ length: 2 }, () =>
+      query
+        .call(store, 'SELECT number, count() FROM numbers(400000) GROUP BY number', { format: 'TSV' })
+        [Symbol.asyncIterator](),
+    );
+    for (const each of resting) expect((await each.next()).done).toBe(false);
+    await expect(rowsOf(store, 'SELECT 1 AS one')).rejects.toMatchObject({ code: 'query_busy', retriable: true });
+    for (const each of resting) await each.return?.();
+    expect(await rowsOf(store, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
   it('brings the tables to the retention asked for, and alters nothing when they have it', async () => {
     store = await openChdbStore({ directory, retentionDays: 7, bodyRetentionDays: 2 });
     await store.migrate();
