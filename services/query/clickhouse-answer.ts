@@ -35,8 +35,8 @@ export async function sendRows(
   reply: FastifyReply,
   chunks: AsyncIterable<Uint8Array>,
   { encoding, format }: { readonly encoding: AnswerEncoding; readonly format: string },
-  progress: ClickHouseProgress,
   failureText: (error: unknown) => Promise<string>,
+  progress?: ClickHouseProgress,
 ): Promise<FastifyReply> {
   // Nobody can have recorded it beforehand, so no value of a row looks like the block.
   const tag = randomBytes(8)
@@ -54,10 +54,10 @@ export async function sendRows(
     }
   }
   const { raw } = reply;
-  progress.end();
-  void reply.header('x-clickhouse-summary', progress.figures());
-  const out = progress.isOut ? chunkedTo(reply) : raw;
-  if (!progress.isOut) {
+  progress?.end();
+  if (progress !== undefined) void reply.header('x-clickhouse-summary', progress.figures());
+  const out = progress?.isOut ? chunkedTo(reply) : raw;
+  if (out === raw) {
     raw.writeHead(reply.statusCode, reply.getHeaders() as Record<string, string>);
     reply.hijack();
   }

@@ -192,7 +192,7 @@ async function read(
     return reply;
   }
   setHeaders(reply, asked);
-  return sendRows(reply, chunks, asked, progress, (error) => told(failureOf(error, request)));
+  return sendRows(reply, chunks, asked, (error) => told(failureOf(error, request)), progress);
 }
 
 /** @throws AuditdError `query_refused` for a setting that a reader may not choose. */

@@ -171,6 +171,26 @@ describe('POST /v1/query', () => {
     ).rejects.toThrow();
   });
 
+  test('CSV for spreadsheets has no formulas, and says at its end why it broke off', async () => {
+    const csv = (sql: string) => {
+      const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` };
+      return fetch(`${url}/api/v1/sql/csv`, { method: 'POST', headers, body: JSON.stringify({ sql }) });
+    };
+    expect(await (await csv("SELECT '=1+1' AS a, -1 AS b")).text()).toBe('"a","b"\n"\'=1+1",-1\n');
+    const broken = await csv(
+      "SELECT throwIf(number = 5000000, 'late fault') AS x, repeat('y', 100) AS y FROM numbers(6000000) WHERE number % 100 = 0",
+    );
+    expect(broken.status).toBe(200);
+    let text = '';
+    const reader = broken.body!.pipeThrough(new TextDecoderStream()).getReader();
+    await expect(
+      (async () => {
+        for (let next = await reader.read(); !next.done; next = await reader.read()) text += next.value;
+      })(),
+    ).rejects.toThrow();
+    expect(text.slice(-500)).toMatch(/__exception__\r\n\w+\r\n.*late fault.*\n\d+ \w+\r\n__exception__\r\n$/s);
+  });
+
   test('a client that leaves ends its query', async () => {
     const left = new AbortController();
     const endless = fetch(`${url}/v1/query`, {

@@ -1,8 +1,10 @@
 /** SQL for the editor: a statement's rows as columns and values, CSV, and the names that can be completed. */
-import { Readable } from 'node:stream';
+import { AuditdError } from '../../../schemas/errors.js';
 import { begun } from '../asking.js';
+import { sendRows } from '../clickhouse-answer.js';
 import type { AskBytes } from './api.js';
 import { sqlAnswer, sqlRequest, sqlSchema } from './contract.js';
+import { withoutFormulas } from './csv.js';
 import { type Route, route } from './routes.js';
 
 /** Bytes of an answer that a page holds; what is beyond them is left out. */
@@ -47,7 +49,8 @@ export function sqlRoutes(askBytes: AskBytes): Route[] {
       handle: async ({ body, who, request, reply }) => {
         const rows = await begun(askBytes(request, reply, who, { sql: body.sql, format: 'CSVWithNames' }));
         void reply.type('text/csv; charset=utf-8').header('content-disposition', 'attachment; filename="answer.csv"');
-        await reply.send(Readable.from(rows, { objectMode: false }));
+        const told = async (error: unknown) => (error instanceof AuditdError ? error.message : 'The daemon failed.');
+        await sendRows(reply, withoutFormulas(rows), { encoding: 'identity', format: 'CSV' }, told);
         return undefined;
       },
     }),

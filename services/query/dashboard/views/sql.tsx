@@ -2,7 +2,7 @@ import type { EditorView } from '@codemirror/view';
 import { useCallback, useMemo, useRef, useState } from 'react';
 import type { SavedQueryList, SqlAnswer, SqlSchema } from '../../api/contract.js';
 import { type Address, useAddress } from '../address.js';
-import { post, send, useAnswer } from '../ask.js';
+import { Problem, post, send, useAnswer } from '../ask.js';
 import { Chart } from '../chart.js';
 import { Editor } from '../editor.js';
 import { Head, Panel, Trouble } from '../parts.js';
@@ -70,7 +70,7 @@ export function Sql() {
   };
   const download = async (): Promise<void> => {
     try {
-      const blob = await (await send('POST', '/sql/csv', { sql: text.current })).blob();
+      const blob = await wholeBody(await send('POST', '/sql/csv', { sql: text.current }));
       const link = document.createElement('a');
       link.href = URL.createObjectURL(blob);
       link.download = 'answer.csv';
@@ -163,6 +163,21 @@ export function Sql() {
       </div>
     </>
   );
+}
+
+/** A body that broke off says why at its end. @throws Problem */
+async function wholeBody(response: Response): Promise<Blob> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  const reader = response.body!.getReader();
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) chunks.push(next.value);
+  } catch {
+    const end = await new Blob(chunks).slice(-20_000).text();
+    const [, why = 'The connection ended.'] =
+      /__exception__\r\n\w+\r\n(.*)\n\d+ \w+\r\n__exception__\r\n$/s.exec(end) ?? [];
+    throw new Problem(200, 'query_failed', why, 'The rows before it are not the whole answer, so no file was made.');
+  }
+  return new Blob(chunks, { type: 'text/csv' });
 }
 
 const numeric = /^(Nullable\()?(U?Int|Float|Decimal)/;
