@@ -73,7 +73,7 @@ export class JsonScanner {
     for (;;) {
       if (name === undefined || at + name.length > length || !isName(name, view, byteOffset + at)) {
         if (bytes[at] !== 34) return false;
-        const end = endOfText(bytes, view, at + 1);
+        const end = endOfText(view, byteOffset + at + 1, byteOffset + length) - byteOffset;
         if (end >= length) return false;
         name = this.nameOf(bytes, at + 1, end);
         if (before === undefined) this.first = name;
@@ -94,42 +94,41 @@ export class JsonScanner {
       const { number } = name;
       if (code === 34) {
         const start = ++at;
-        if (number < 0) at = endOfText(bytes, view, at);
-        else {
-          let hash = seed;
-          let high = 0;
-          let found = 0;
-          let word = 0;
-          for (; at <= last; at += 4) {
-            word = view.getInt32(byteOffset + at, true);
-            const quotes = word ^ 0x22222222;
-            const escapes = word ^ 0x5c5c5c5c;
-            found = (((quotes - 0x01010101) & ~quotes) | ((escapes - 0x01010101) & ~escapes)) & 0x80808080;
-            if (found !== 0) break;
-            hash = Math.imul(((hash << 5) | (hash >>> 27)) ^ word, prime);
-            high |= word;
-          }
-          let rest = 0;
-          if (found !== 0) {
-            // The lowest bit is exact; those above it may be carries.
-            rest = (31 - Math.clz32(found & -found)) >> 3;
-            word &= (1 << (rest * 8)) - 1;
-          } else {
-            word = 0;
-            for (; at + rest < length; rest++) {
-              code = bytes[at + rest] as number;
-              if (code === 34 || code === 92) break;
-              word |= code << (rest * 8);
-            }
-          }
+        let hash = seed;
+        let high = 0;
+        let found = 0;
+        let word = 0;
+        for (; at <= last; at += 4) {
+          word = view.getInt32(byteOffset + at, true);
+          const quotes = word ^ 0x22222222;
+          const escapes = word ^ 0x5c5c5c5c;
+          found = (((quotes - 0x01010101) & ~quotes) | ((escapes - 0x01010101) & ~escapes)) & 0x80808080;
+          if (found !== 0) break;
           hash = Math.imul(((hash << 5) | (hash >>> 27)) ^ word, prime);
           high |= word;
-          at += rest;
-          let kind = (high & 0x80808080) === 0 ? plainText : otherText;
-          if (bytes[at] === 92) {
-            at = endOfText(bytes, view, at);
-            kind = otherText;
+        }
+        let rest = 0;
+        if (found !== 0) {
+          // The lowest bit is exact; those above it may be carries.
+          rest = (31 - Math.clz32(found & -found)) >> 3;
+          word &= (1 << (rest * 8)) - 1;
+        } else {
+          word = 0;
+          for (; at + rest < length; rest++) {
+            code = bytes[at + rest] as number;
+            if (code === 34 || code === 92) break;
+            word |= code << (rest * 8);
           }
+        }
+        hash = Math.imul(((hash << 5) | (hash >>> 27)) ^ word, prime);
+        high |= word;
+        at += rest;
+        let kind = (high & 0x80808080) === 0 ? plainText : otherText;
+        if (bytes[at] === 92) {
+          at = endOfText(view, byteOffset + at, byteOffset + length) - byteOffset;
+          kind = otherText;
+        }
+        if (number >= 0) {
           kinds[number] = kind;
           starts[number] = start;
           ends[number] = at;
@@ -232,13 +231,16 @@ function skipSpace(bytes: Buffer, from: number): number {
   return at;
 }
 
-/** Where the quote stands that ends a text; the length or more when there is none. */
-function endOfText(bytes: Buffer, view: DataView, from: number): number {
-  const { length, byteOffset } = bytes;
-  const last = view.byteLength - byteOffset - 4;
+/**
+ * Where the quote stands that ends a text, or `until` and more when there is none before. Places in the memory: a
+ * record's own would have to be asked for where it lies, with each text.
+ */
+function endOfText(view: DataView, from: number, until: number): number {
+  // Four bytes may be read beyond the record, where its memory goes on.
+  const last = Math.min(view.byteLength - 4, until - 1);
   let at = from;
-  while (at <= last && at < length) {
-    const word = view.getInt32(byteOffset + at, true);
+  while (at <= last) {
+    const word = view.getInt32(at, true);
     const quotes = word ^ 0x22222222;
     const escapes = word ^ 0x5c5c5c5c;
     const found = (((quotes - 0x01010101) & ~quotes) | ((escapes - 0x01010101) & ~escapes)) & 0x80808080;
@@ -246,26 +248,27 @@ function endOfText(bytes: Buffer, view: DataView, from: number): number {
       at += 4;
       continue;
     }
+    // The lowest bit is exact; those above it may be carries.
     at += (31 - Math.clz32(found & -found)) >> 3;
-    if (bytes[at] === 34) return at;
+    if (view.getUint8(at) === 34) return at;
     at += 2;
   }
-  while (at < length) {
-    const code = bytes[at];
+  while (at < until) {
+    const code = view.getUint8(at);
     if (code === 34) return at;
     at += code === 92 ? 2 : 1;
   }
-  return length;
+  return until;
 }
 
 /** One past the bracket that ends an object or a list; the length when there is none. */
 function endOfNested(bytes: Buffer, view: DataView, from: number): number {
-  const { length } = bytes;
+  const { length, byteOffset } = bytes;
   let depth = 0;
   let at = from;
   while (at < length) {
     const code = bytes[at];
-    if (code === 34) at = endOfText(bytes, view, at + 1);
+    if (code === 34) at = endOfText(view, byteOffset + at + 1, byteOffset + length) - byteOffset;
     else if (code === 123 || code === 91) depth++;
     else if ((code === 125 || code === 93) && --depth === 0) return at + 1;
     at++;
