@@ -186,9 +186,9 @@ describe('up', () => {
       writeFileSync(join(sandbox.data, 'daemon.json'), '{"pid":');
       // The store's own lock is what stands behind the file; the daemon writes the file anew after a moment.
       await expect(sandbox.up()).rejects.toThrow(new RegExp(`process ${running!.child.pid} `));
-      await expect
-        .poll(() => sandbox.run(['query', 'SELECT 1 AS one']), { timeout: 30_000 })
-        .toMatchObject({ code: 0 });
+      const holder = (): string => readFileSync(join(sandbox.data, 'daemon.json'), 'utf8');
+      await expect.poll(holder, { timeout: 30_000 }).toContain(running!.url);
+      expect(await sandbox.run(['query', 'SELECT 1 AS one'])).toMatchObject({ code: 0 });
       expect((await running!.stop()).code).toBe(0);
     } finally {
       await sandbox.dispose();
