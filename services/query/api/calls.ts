@@ -1,5 +1,6 @@
 /** Calls: lists, one in full, over time, and by the values of a field. */
 import { AuditdError } from '../../../schemas/errors.js';
+import { outcomes } from '../../../schemas/event.js';
 import {
   type CallRow,
   callList,
@@ -142,20 +143,17 @@ export const callRoutes = [
 ];
 
 async function summarize(ask: AskRows, { sql, parameters }: Condition) {
-  // Each part is worked out by outcome and put together: one pass tells both.
-  const [found] = await ask<Record<string, number | (number | null)[]> & { outcomes: [string, number][] }>(
-    `SELECT sum(calls_of) AS calls, sumIf(calls_of, NOT outcome IN ${fine}) AS failed, uniqMerge(actors_of) AS actors, uniqMerge(sessions_of) AS sessions,
-       uniqMerge(tools_of) AS tools, quantilesDDMerge(0.01, 0.5, 0.95, 0.99)(durations_of) AS percentiles,
-       arraySort(each -> -each.2, groupArray((toString(outcome), calls_of))) AS outcomes
-     FROM (SELECT calls.outcome AS outcome, count() AS calls_of, uniqState(calls.actor_id) AS actors_of, uniqState(calls.session_id) AS sessions_of,
-         uniqStateIf((calls.server_name, calls.tool_name), calls.tool_name != '') AS tools_of,
-         quantilesDDState(0.01, 0.5, 0.95, 0.99)(toFloat64(calls.duration_ms)) AS durations_of
-       FROM calls WHERE ${between} AND ${sql} GROUP BY outcome)`,
+  const [found] = await ask<Record<string, number | (number | null)[]> & { ended: number[] }>(
+    `SELECT count() AS calls, countIf(${failedIf}) AS failed, uniq(calls.actor_id) AS actors, uniq(calls.session_id) AS sessions,
+      uniqIf((calls.server_name, calls.tool_name), calls.tool_name != '') AS tools,
+      ${quantilesOf('0.5, 0.95, 0.99')} AS percentiles, [${outcomes.map((each) => `countIf(calls.outcome = '${each}')`).join(', ')}] AS ended
+     FROM calls WHERE ${between} AND ${sql}`,
     parameters,
   );
-  const { percentiles, outcomes, ...rest } = found!;
+  const { percentiles, ended, ...rest } = found!;
   const [p50 = null, p95 = null, p99 = null] = percentiles as (number | null)[];
-  return { ...rest, p50, p95, p99, outcomes: Object.fromEntries(outcomes) };
+  const told = outcomes.map((outcome, index) => [outcome, ended[index]!] as const).filter(([, calls]) => calls > 0);
+  return { ...rest, p50, p95, p99, outcomes: Object.fromEntries(told.sort(([, a], [, b]) => b - a)) };
 }
 
 async function seriesOf(
