@@ -18,6 +18,7 @@ const tables: Readonly<Record<string, string>> = {
   deliveries: 'at',
   responses: 'at',
   queries: 'asked_at',
+  saved_queries: 'saved_at',
   dead: 'recorded_at',
 };
 

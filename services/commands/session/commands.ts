@@ -20,6 +20,9 @@ export interface Command {
 
 const formatNames = ['table', ...Object.keys(formats)];
 
+const tablesWith = (sizes: string) =>
+  `SELECT name, if(engine = 'View', 'view', 'table') AS kind${sizes}
+   FROM system.tables WHERE database = currentDatabase() AND NOT startsWith(name, '.') AND name NOT IN ${internalTables} ORDER BY name`;
 const internalTables = "('schema_migrations', 'ingest_owners')";
 
 export const commands: Readonly<Record<string, Command>> = {
@@ -30,8 +33,10 @@ export const commands: Readonly<Record<string, Command>> = {
     run: (session, table) =>
       table === ''
         ? session.ask(
-            `SELECT name, if(engine = 'View', 'view', 'table') AS kind, total_rows AS rows, formatReadableSize(total_bytes) AS size
-             FROM system.tables WHERE database = currentDatabase() AND NOT startsWith(name, '.') AND name NOT IN ${internalTables} ORDER BY name`,
+            tablesWith(', total_rows AS rows, formatReadableSize(total_bytes) AS size'),
+            {},
+            // A key of one tenant is told no sizes.
+            tablesWith(''),
           )
         : session.ask(
             'SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} ORDER BY position',
@@ -59,6 +64,19 @@ export const commands: Readonly<Record<string, Command>> = {
       if (name !== '' && !/^[A-Za-z0-9]{1,64}$/.test(name)) return session.say('That is no name of a format.');
       if (name !== '') session.settings.format = name;
       session.say(`Answers are shown as ${session.settings.format}.`);
+    },
+  },
+  set: {
+    usage: '\\set [NAME [VALUE]]',
+    says: 'a value for {NAME:Type} in statements; without VALUE it is taken back',
+    candidates: async (session) => [...session.parameters.keys()],
+    run: async (session, rest) => {
+      const [, name = '', value] = /^(\S*)(?:\s+(.*))?$/s.exec(rest) ?? [];
+      if (name !== '' && !/^[A-Za-z_]\w{0,63}$/.test(name)) return session.say('That is no name of a placeholder.');
+      if (name !== '' && value === undefined) session.parameters.delete(name);
+      else if (name !== '') session.parameters.set(name, value!);
+      if (session.parameters.size === 0) return session.say('No values are set.');
+      await session.show(['name', 'value'], [...session.parameters]);
     },
   },
   timing: {

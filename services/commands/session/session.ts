@@ -49,15 +49,18 @@ export class Session {
   private readonly leaving = new AbortController();
   private isPrivate = false;
   private names: Promise<Names> | undefined;
+  /** Values of placeholders, for every statement. */
+  readonly parameters: Map<string, string>;
   /** The last statement that was asked, for \save and \e. */
   last = '';
 
   constructor(
     readonly loaded: Loaded,
-    private readonly parameters: Readonly<Record<string, string>>,
+    parameters: Readonly<Record<string, string>>,
     private readonly streams: SessionStreams,
     format: string,
   ) {
+    this.parameters = new Map(Object.entries(parameters));
     const pager = process.env.PAGER ?? 'less';
     this.settings = { format, vertical: false, timing: true, pager: pager === '' ? undefined : pager };
     this.history = new History(loaded.data);
@@ -135,22 +138,26 @@ export class Session {
     this.streams.output.write(`${text}\n`);
   }
 
-  /** Asks a statement and shows the answer. */
-  async ask(sql: string, parameters: Readonly<Record<string, string>> = {}): Promise<void> {
+  /** Asks a statement and shows the answer; `otherwise` where the key may not ask it. */
+  async ask(sql: string, parameters: Readonly<Record<string, string>> = {}, otherwise?: string): Promise<void> {
+    let isRefused = false;
     await this.guarded(async (signal) => {
       const started = performance.now();
       const screen = this.screen();
       try {
-        const told = await this.answer(sql, { ...this.parameters, ...parameters }, screen, signal);
+        const told = await this.answer(sql, { ...Object.fromEntries(this.parameters), ...parameters }, screen, signal);
         const elapsed = performance.now() - started;
         await screen.end();
         if (this.settings.timing) this.say(colors.dim(`${told}, ${elapsedText(elapsed)}`));
       } catch (error) {
         if (error instanceof PagerLeft) return;
         await screen.end();
+        isRefused = otherwise !== undefined && (error as { code?: string }).code === 'query_refused';
+        if (isRefused) return;
         throw error;
       }
     });
+    if (isRefused) await this.ask(otherwise!, parameters);
   }
 
   /** Shows rows that a command has made. */
