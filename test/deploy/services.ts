@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import fastify from 'fastify';
 import { clickHouseEndpoint } from '../../services/query/clickhouse-endpoint.js';
 import { openChdbStore } from '../../services/store/chdb.js';
-import { accepts, fetchLibraries, freePorts } from '../kafka/broker.js';
+import { accepts, freePorts, javaCommand } from '../kafka/broker.js';
 import { askingOf } from '../query/asking.js';
 import { readCompose, root, secretsOf } from './compose.js';
 
@@ -58,7 +58,7 @@ export class Services {
     for (const directory of [join(kafkaHome, 'bin'), join(kafkaHome, 'data'), temporary])
       mkdirSync(directory, { recursive: true });
     // The image's own tools, which are classes of the same jars.
-    const java = `exec java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '${await fetchLibraries()}/*'`;
+    const java = `exec ${await javaCommand()}`;
     for (const [name, main] of [
       ['kafka-storage.sh', 'kafka.tools.StorageTool'],
       ['kafka-server-start.sh', 'kafka.Kafka'],

@@ -87,7 +87,7 @@ super.users=${['ANONYMOUS', ...(options.secure.administrators ?? [])].map((name)
   const configuration = join(directory, 'server.properties');
   await writeFile(configuration, properties);
   if (formatArguments.length === 0) await cp(warm.formatted, dataDirectory, { recursive: true });
-  else await format(libraries, configuration, formatArguments);
+  else await format(libraries, configuration, formatArguments, sharedClasses(warm.classes));
 
   let child: ChildProcess | undefined;
   const kill = async () => {
@@ -101,7 +101,7 @@ super.users=${['ANONYMOUS', ...(options.secure.administrators ?? [])].map((name)
   const killAtExit = () => child?.kill('SIGKILL');
   process.on('exit', killAtExit);
   const start = async () => {
-    const started = spawn('java', brokerArguments(libraries, configuration, `-XX:SharedArchiveFile=${warm.classes}`), {
+    const started = spawn('java', brokerArguments(libraries, configuration, sharedClasses(warm.classes)), {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
     });
@@ -150,13 +150,32 @@ export function fetchLibraries(): Promise<string> {
   return fetchJars('kafka', join(import.meta.dirname, 'pom.xml'));
 }
 
-function brokerArguments(libraries: string, configuration: string, archive: string): string[] {
+const sharedClasses = (archive: string): string => `-XX:SharedArchiveFile=${archive}`;
+
+/** The words for `java` before the name of a class of the jars. */
+function javaWords(libraries: string, archive: string): string[] {
   const flags = ['-Xmx512m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto', archive];
-  return [...flags, '-cp', join(libraries, '*'), 'kafka.Kafka', configuration];
+  return [...flags, '-cp', join(libraries, '*')];
 }
 
-async function format(libraries: string, configuration: string, words: readonly string[]): Promise<void> {
-  const tool = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-cp', join(libraries, '*'), 'kafka.tools.StorageTool'];
+/** As the shell takes them: for scripts that start Kafka's own programs. */
+export async function javaCommand(): Promise<string> {
+  const libraries = await fetchLibraries();
+  const { classes } = await warmUp(libraries);
+  return ['java', ...javaWords(libraries, sharedClasses(classes)).map((word) => `'${word}'`)].join(' ');
+}
+
+function brokerArguments(libraries: string, configuration: string, archive: string): string[] {
+  return [...javaWords(libraries, archive), 'kafka.Kafka', configuration];
+}
+
+async function format(
+  libraries: string,
+  configuration: string,
+  words: readonly string[],
+  archive: string,
+): Promise<void> {
+  const tool = [...javaWords(libraries, archive), 'kafka.tools.StorageTool'];
   await run('java', [...tool, 'format', '-t', 'MkU3OEVBNTcwNTJENDM2Qk', '-c', configuration, ...words]);
 }
 
@@ -173,7 +192,7 @@ async function warmUp(libraries: string): Promise<{ classes: string; formatted: 
   const configuration = join(filling, 'server.properties');
   const data = join(filling, 'data');
   await writeFile(configuration, serverProperties(port, controllerPort, data));
-  await format(libraries, configuration, []);
+  await format(libraries, configuration, [], '-Xshare:auto');
   await cp(data, join(filling, 'formatted'), { recursive: true });
   const archive = `-XX:ArchiveClassesAtExit=${join(filling, 'classes.jsa')}`;
   const broker = spawn('java', brokerArguments(libraries, configuration, archive), { stdio: 'ignore' });
