@@ -291,7 +291,10 @@ class Compilation {
       const { file } = this.problems[0] as Problem;
       this.problems.push({ file, line: 1, column: 1, message: `${this.untold} further problems are not told` });
     }
-    return { set: { rules, calendars: this.calendars }, problems: this.problems, warnings: this.warnings };
+    // What is doubtful about a file with mistakes mostly follows from them.
+    const broken = new Set(this.problems.map(({ file }) => file));
+    const warnings = this.warnings.filter(({ file }) => !broken.has(file));
+    return { set: { rules, calendars: this.calendars }, problems: this.problems, warnings };
   }
 }
 

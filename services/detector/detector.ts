@@ -57,6 +57,8 @@ export interface DetectorOptions {
   readonly onFault?: (error: unknown, what: string) => void;
   /** What is worth a line in the log. */
   readonly report?: (what: string, details: Readonly<Record<string, unknown>>) => void;
+  /** What somebody should mend: rule files with mistakes, and doubtful ones. */
+  readonly warn?: (what: string, details: Readonly<Record<string, unknown>>) => void;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
 }
@@ -266,14 +268,14 @@ class RunningDetector implements Detector {
     if (changed !== undefined) {
       this.rules = changed.set;
       this.metrics.reloads.inc({ result: 'taken' });
-      for (const warning of changed.warnings) this.options.report?.('a rule file is doubtful', { ...warning });
+      for (const warning of changed.warnings) this.options.warn?.('a rule file is doubtful', { ...warning });
       return true;
     }
     if (this.directory.problems !== before) {
       this.metrics.reloads.inc({ result: 'refused' });
       const [problem] = this.directory.problems;
       if (problem !== undefined)
-        this.options.report?.('rule files have mistakes; the rules of before stay in force', {
+        this.options.warn?.('rule files have mistakes; the rules of before stay in force', {
           problems: this.directory.problems.length,
           first: `${problem.file}:${problem.line}:${problem.column}: ${problem.message}`,
         });

@@ -56,6 +56,7 @@ function start(options: Partial<DetectorOptions> = {}): Detector {
     times: { reloadMs: 10, checkpointMs: 10, holdMs: 10 },
     onFault: (error, what) => reports.push(`${what}: ${String(error)}`),
     report: (what) => reports.push(what),
+    warn: (what) => reports.push(`warned: ${what}`),
     ...options,
   });
   return detector;
@@ -168,7 +169,7 @@ describe('rule files that change', () => {
     await arrived(1);
     rmSync(join(directory, 'rules', 'more.yaml'));
     await until(() => running.status().problems.length === 0);
-    expect(reports).toContain('rule files have mistakes; the rules of before stay in force');
+    expect(reports).toContain('warned: rule files have mistakes; the rules of before stay in force');
   });
 
   test('that are broken at the start cost only the broken rules', async () => {

@@ -149,6 +149,12 @@ describe('log sources', () => {
     expect(alerts(set, [event({ arguments: { command: 'powershell -enc aa' }, Image: 'X' })])).toHaveLength(1);
   });
 
+  test('a rule that is refused has its mistake told and nothing that follows from it', () => {
+    const text = 'title: t\nlogsource: {product: mcp}\ndetection: {s: {tool_name: x}, condition: s | count() > 5}\n';
+    const { problems, warnings } = compileRules([{ path: 'sigma.yml', text, layer: 1 }]);
+    expect([problems.length, warnings]).toEqual([1, []]);
+  });
+
   test("keys of one's own are allowed, and a slip is warned of", () => {
     const { problems, warnings } = compileRules([
       {

@@ -31,6 +31,7 @@ export async function start(context: RoleContext): Promise<RunningRole> {
     direct: { tenant, mayNameTenant: may_name_tenant },
     onFault: (error, what) => log.warn({ err: error }, `detector: ${what}`),
     report: (what, details) => log.info(details, `detector: ${what}`),
+    warn: (what, details) => log.warn(details, `detector: ${what}`),
   });
   return { health: () => detector.health(), status: () => detector.status(), stop: () => detector.close() };
 }
