@@ -15,6 +15,7 @@
  * rule and tenant in a minute. What a limit drops is counted, and raises an alert of `mcp-auditd.limit`.
  */
 import type { Alert } from '../../schemas/alert.js';
+import type { Emit } from './episodes.js';
 import { type EngineRecord, EventReader } from './event-reader.js';
 import { batchLength, FetchAhead } from './fetch-ahead.js';
 import { GroupIndex } from './group-index.js';
@@ -143,7 +144,8 @@ export class Engine {
       moment: this.moment,
       indexOf: (tenant: string, fields: string) => this.indexOf(tenant, fields),
       began: (rule: RuleRun) => this.upkeep.begin(rule),
-      emit: ({ rule }: RuleRun, alert: Alert) => this.outlet.alert(rule, alert, this.clock),
+      emit: ({ rule }: RuleRun, tenant: string, ...[state, make]: Parameters<Emit>) =>
+        this.outlet.alert(rule.id, tenant, state, make, this.clock),
       limited: ({ rule }: RuleRun, tenant: string, limit: string, count: number) =>
         this.outlet.limited(rule.id, tenant, limit, count, this.clock),
     };

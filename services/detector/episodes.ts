@@ -32,6 +32,9 @@ export interface Cause {
   readonly flags: readonly string[];
 }
 
+/** An alert in this state leaves, made only when it is let through: in a storm most are left out. */
+export type Emit = (state: AlertState, make: () => Alert) => void;
+
 export class Episodes {
   private readonly open = new Map<string, Episode>();
   private readonly graceMicros: number;
@@ -39,7 +42,7 @@ export class Episodes {
   constructor(
     private readonly rule: Rule,
     private readonly tenant: string,
-    private readonly emit: (alert: Alert) => void,
+    private readonly emit: Emit,
   ) {
     this.graceMicros = Number.isFinite(rule.latenessMicros) ? rule.latenessMicros : defaultLateness;
   }
@@ -147,8 +150,10 @@ export class Episodes {
   }
 
   private emitOnce(key: string, trigger: Trigger, cause: Cause): void {
-    const episode = this.begin(trigger, cause);
-    this.emit(makeAlert(this.subject(key, trigger.also), { ...episode, state: 'firing', at: trigger.at, revision: 1 }));
+    this.emit('firing', () => {
+      const episode = this.begin(trigger, cause);
+      return makeAlert(this.subject(key, trigger.also), { ...episode, state: 'firing', at: trigger.at, revision: 1 });
+    });
   }
 
   private begin({ at, values }: Trigger, { recorded, eventId, flags }: Cause): Episode {
@@ -171,7 +176,7 @@ export class Episodes {
     episode.revision++;
     episode.toldAt = at;
     const { evidence, flags } = episode;
-    this.emit(
+    this.emit(state, () =>
       makeAlert(this.subject(key, undefined), { ...episode, evidence: [...evidence], flags: [...flags], state, at }),
     );
   }

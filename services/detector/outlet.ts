@@ -2,12 +2,11 @@
  * Where alerts leave the engine: so many of one rule and tenant in a minute of the stream's time, and what a limit dropped
  * raises an alert of `mcp-auditd.limit`.
  */
-import type { Alert } from '../../schemas/alert.js';
+import type { Alert, AlertState } from '../../schemas/alert.js';
 import type { EngineCounts } from './engine.js';
 import { Episodes } from './episodes.js';
 import { groupKey } from './group-key.js';
 import { limitRule } from './limit-rule.js';
-import type { Rule } from './rule.js';
 import type { Timers } from './timers.js';
 
 const minuteMicros = 60e6;
@@ -32,25 +31,25 @@ export class Outlet {
   ) {}
 
   /** @param clock The stream's time. */
-  alert(rule: Rule, alert: Alert, clock: number): void {
+  alert(ruleId: string, tenant: string, state: AlertState, make: () => Alert, clock: number): void {
     const minute = Math.floor(clock / minuteMicros);
     if (minute !== this.minute) {
       this.minute = minute;
       this.alertsOfMinute.clear();
     }
     // What began is also ended: only new alerts and reminders are left out.
-    if (alert.state !== 'resolved') {
-      const key = groupKey([rule.id, alert.tenant]);
+    if (state !== 'resolved') {
+      const key = groupKey([ruleId, tenant]);
       const count = (this.alertsOfMinute.get(key) ?? 0) + 1;
       this.alertsOfMinute.set(key, count);
       if (count > this.alertsPerMinute) {
         this.counts.alertsLeftOut++;
-        this.limited(rule.id, alert.tenant, 'alerts', 1, clock);
+        this.limited(ruleId, tenant, 'alerts', 1, clock);
         return;
       }
     }
     this.counts.alerts++;
-    this.emit(alert);
+    this.emit(make());
   }
 
   /** A limit of a rule dropped something. */
@@ -65,9 +64,9 @@ export class Outlet {
   private episodes(tenant: string): Episodes {
     let episodes = this.limitAlerts.get(tenant);
     if (episodes === undefined) {
-      episodes = new Episodes(limitRule, tenant, (alert) => {
+      episodes = new Episodes(limitRule, tenant, (_, make) => {
         this.counts.alerts++;
-        this.emit(alert);
+        this.emit(make());
       });
       this.limitAlerts.set(tenant, episodes);
     }

@@ -1,6 +1,5 @@
 /** One rule at work: its groups and episodes for each tenant, and what it counts. */
-import type { Alert } from '../../schemas/alert.js';
-import { type Cause, Episodes } from './episodes.js';
+import { type Cause, type Emit, Episodes } from './episodes.js';
 import { type Evaluator, type Happening, late, type Trigger } from './evaluator.js';
 import type { EventReader } from './event-reader.js';
 import { KnownValue } from './field-values.js';
@@ -55,7 +54,7 @@ export interface Surroundings {
   indexOf(tenant: string, fields: string): GroupIndex;
   /** The rule has its first share. */
   began(rule: RuleRun): void;
-  emit(rule: RuleRun, alert: Alert): void;
+  emit(rule: RuleRun, tenant: string, ...alert: Parameters<Emit>): void;
   /** A limit dropped something. */
   limited(rule: RuleRun, tenant: string, limit: 'groups' | 'values', count: number): void;
 }
@@ -128,9 +127,9 @@ export class RuleRun {
     if (share !== undefined && share.tenant === tenant) return share;
     share = this.shares.get(tenant);
     if (share === undefined) {
-      const emit = (alert: Alert): void => {
+      const emit: Emit = (state, make) => {
         this.counts.alerts++;
-        this.around.emit(this, alert);
+        this.around.emit(this, tenant, state, make);
       };
       const episodes = new Episodes(this.rule, tenant, emit);
       const index = this.around.indexOf(tenant, this.groupFields);
