@@ -1,6 +1,6 @@
 /** The newest calls of the stream, held outside of React: what shows them is drawn anew four times a second at most. */
 import { useEffect, useState, useSyncExternalStore } from 'react';
-import type { CallList, CallRow } from '../api/contract.js';
+import type { CallList, CallRow, Summary } from '../api/contract.js';
 import { get, streamPath } from './ask.js';
 
 const mostShown = 500;
@@ -18,13 +18,15 @@ export interface LiveNow {
   /** The newest first. */
   readonly calls: readonly CallRow[];
   readonly state: 'connecting' | 'live' | 'paused' | 'broken';
+  /** Calls that were recorded while nobody looked and are not in the list, between two times in milliseconds. */
+  readonly missed: { readonly calls: number; readonly fromMs: number; readonly toMs: number } | undefined;
   /** Calls of a second, on average of the last five: those there were, and those that were sent. */
   readonly rate: { readonly matched: number; readonly shown: number } | undefined;
 }
 
 /** Read from the stream from `open` on until `close`; while the page is hidden it is closed. */
 export class Live {
-  private now: LiveNow = { calls: [], state: 'connecting', rate: undefined };
+  private now: LiveNow = { calls: [], state: 'connecting', missed: undefined, rate: undefined };
   private readonly watchers = new Set<() => void>();
   private source: EventSource | undefined;
   private paused = false;
@@ -42,6 +44,7 @@ export class Live {
   };
   readonly calls = (): readonly CallRow[] => this.now.calls;
   readonly state = (): LiveNow['state'] => this.now.state;
+  readonly missed = (): LiveNow['missed'] => this.now.missed;
   readonly rate = (): LiveNow['rate'] => this.now.rate;
 
   open(): void {
@@ -117,8 +120,18 @@ export class Live {
     // Where none of them is known there were more, and a list with a hole would not say so.
     const goesOn = missed.length < stored.calls.length || stored.next === null;
     const since = goesOn ? '' : missed.at(-1)!.occurred_at;
+    if (!goesOn && here.length > 0) void this.count(here[0]!.occurred_at, since);
     const calls = [...here.filter(({ occurred_at }) => occurred_at >= since), ...missed];
     this.set({ calls: calls.sort((a, b) => (a.occurred_at < b.occurred_at ? 1 : -1)).slice(0, mostShown) });
+  }
+
+  /** What lies between the newest call that was here and the oldest that was fetched. */
+  private async count(newest: string, oldest: string): Promise<void> {
+    const [fromMs, toMs] = [Date.parse(newest) + 1, Date.parse(oldest)];
+    const times = { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString() };
+    if (toMs <= fromMs) return;
+    const found = await get<Summary>('/summary', { filter: this.filters, ...times }).catch(() => undefined);
+    if (found !== undefined && found.calls > 0) this.set({ missed: { calls: found.calls, fromMs, toMs } });
   }
 
   private show(): void {
@@ -153,6 +166,6 @@ export function useLive(filters: readonly string[]): Live {
 }
 
 /** A part of what it knows; the component is drawn again when that part changes. */
-export function useLivePart<Name extends 'calls' | 'state' | 'rate'>(live: Live, name: Name): LiveNow[Name] {
+export function useLivePart<Name extends 'calls' | 'state' | 'missed' | 'rate'>(live: Live, name: Name): LiveNow[Name] {
   return useSyncExternalStore(live.subscribe, live[name] as () => LiveNow[Name]);
 }

@@ -80,7 +80,7 @@ export function Now() {
               whole
             />
           </Panel>
-          <Panel title="Live" aside={<LiveState live={live} />}>
+          <Panel title="Live" aside={<LiveState live={live} filters={address.filters} />}>
             <LiveCalls
               live={live}
               empty={
@@ -177,9 +177,10 @@ function LiveCalls({ live, empty }: { live: Live; empty: ReactNode }) {
   return <Calls calls={useLivePart(live, 'calls')} label="Calls as they are recorded" empty={empty} />;
 }
 
-function LiveState({ live }: { live: Live }) {
+function LiveState({ live, filters }: { live: Live; filters: readonly string[] }) {
   const state = useLivePart(live, 'state');
   const rate = useLivePart(live, 'rate');
+  const missed = useLivePart(live, 'missed');
   const words = { connecting: 'connecting', live: 'live', paused: 'paused', broken: 'the stream broke; trying again' };
   return (
     <span className={state === 'live' ? 'live' : 'live off'}>
@@ -188,6 +189,11 @@ function LiveState({ live }: { live: Live }) {
         <span data-sampled>
           · {perSecond(rate.shown)} of {perSecond(rate.matched)} a second shown
         </span>
+      )}
+      {missed !== undefined && (
+        <Link data-missed href={linkTo('/explore', filters, `${missed.fromMs}..${missed.toMs}`)}>
+          · {compact(missed.calls)} more while you were away
+        </Link>
       )}
       <button type="button" className="button quiet" data-key="p" onClick={() => live.pause(state !== 'paused')}>
         {state === 'paused' ? 'go on' : 'pause'} <kbd>p</kbd>
