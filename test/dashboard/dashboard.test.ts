@@ -30,6 +30,16 @@ test.skipIf(browser === undefined)(
     await show(false);
     await page.waitForSelector('a.row:has-text("seen_later")');
     expect(await page.locator('a.row:has-text("seen_live")').count()).toBe(1);
+    // More of them than are fetched: the list begins anew, and says what is not in it.
+    await show(true);
+    await page.waitForSelector('[data-live="connecting"]');
+    const sinceMs = Date.now();
+    const occurredAt = (at: number) => new Date(sinceMs + at).toISOString();
+    await record(Array.from({ length: 130 }, (_, at) => ({ tool_name: `away_${at}`, occurred_at: occurredAt(at) })));
+    await show(false);
+    const missed = page.locator('[data-missed]');
+    expect(await missed.textContent()).toMatch(/\d+ more while you were away/);
+    expect(await missed.getAttribute('href')).toMatch(/explore\?.*range=\d+\.\.\d+/);
     const again = await opened.context.newPage();
     await opened.context.clearCookies();
     await again.goto(opened.link);
@@ -333,6 +343,10 @@ test.skipIf(browser === undefined)(
     await page.waitForSelector('.cm-content');
     await page.click('text=Run');
     expect(await page.textContent('[role=alert]')).toContain('file');
+    await page.click('text=Which tools has nobody used for 30 days?');
+    expect(await page.textContent('.cm-content')).toContain('FROM tools');
+    await page.click('text=Run');
+    await page.waitForSelector('text=/[0-9]+ rows? in [0-9]+ ms/');
   },
 );
 

@@ -2,10 +2,19 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { conditionOf, matcherOf } from '../../services/query/api/filters.js';
-import { openApiText } from '../../services/query/generate.js';
+import { cookbookText, openApiText } from '../../services/query/generate.js';
 
 test('docs/openapi.json is what the routes make; npm run generate writes it', () => {
   expect(readFileSync('docs/openapi.json', 'utf8')).toBe(openApiText());
+});
+
+test('the dashboard has the questions of docs/cookbook.md; npm run generate writes them', () => {
+  const text = cookbookText(readFileSync('docs/cookbook.md', 'utf8'));
+  expect(readFileSync('services/query/dashboard/cookbook.json', 'utf8')).toBe(text);
+  const questions = JSON.parse(text) as { title: string; sql: string }[];
+  expect(questions).toHaveLength(25);
+  for (const { title, sql } of questions)
+    expect([title, sql]).toEqual([expect.any(String), expect.stringMatching(/^(SELECT|WITH)\b/)]);
 });
 
 test('every operation of the document has an id of its own, and every reference leads somewhere', () => {

@@ -4,6 +4,7 @@ import type { SavedQueryList, SqlAnswer, SqlSchema } from '../../api/contract.js
 import { type Address, useAddress } from '../address.js';
 import { Problem, post, send, useAnswer } from '../ask.js';
 import { Chart } from '../chart.js';
+import cookbook from '../cookbook.json' with { type: 'json' };
 import { Editor } from '../editor.js';
 import { Head, Panel, Trouble } from '../parts.js';
 import { type Column, Table } from '../table.js';
@@ -146,6 +147,15 @@ export function Sql() {
             {questions.map(([title, query]) => (
               <p key={title}>
                 <button type="button" className="button quiet" onClick={() => open(query)}>
+                  {title}
+                </button>
+              </p>
+            ))}
+          </Panel>
+          <Panel title="Cookbook">
+            {cookbook.map(({ title, sql }) => (
+              <p key={title}>
+                <button type="button" className="button quiet" onClick={() => open(sql)}>
                   {title}
                 </button>
               </p>
