@@ -74,7 +74,7 @@ export class Rows {
   }
 }
 
-/** A text of 20 characters, its entry of the map and its number. */
+/** A text of 20 characters, its entry of the map and its number: 90 to 105 were measured, by how full the map is. */
 const bytesPerText = 110;
 /** A map takes 2^24 entries and throws at one more. */
 const mostInMap = 2 ** 24 - 1;
