@@ -7,7 +7,8 @@ import { readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '..');
-const program = join(root, 'dist', 'services', 'cli.js');
+/** What it makes. */
+export const program = join(root, 'dist', 'services', 'cli.js');
 
 export default function build(): void {
   const builtMs = statSync(program, { throwIfNoEntry: false })?.mtimeMs ?? 0;

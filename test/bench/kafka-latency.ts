@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import Table from 'cli-table3';
+import build from '../build.js';
 import { Cluster } from '../fault/cluster.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
 
@@ -73,6 +74,7 @@ async function measure(callsPerSecond: number, seconds: number): Promise<Latency
 
 /** Each rate for `--seconds`. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
+  build();
   const seconds = Number(options.seconds ?? 15);
   const slow = await measure(1_000, seconds);
   const fast = await measure(10_000, seconds);

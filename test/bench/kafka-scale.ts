@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import Table from 'cli-table3';
+import build from '../build.js';
 import { Cluster } from '../fault/cluster.js';
 import { fillTopic } from './kafka/fill.js';
 import type { BenchmarkOptions, BenchmarkResult } from './main.js';
@@ -50,6 +51,7 @@ function highestMiB(pid: number): number {
 
 /** `--events` are put into the topic anew for each number of ingestors. */
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult> {
+  build();
   const events = Number(options.events ?? 200_000);
   const measures = new Map<number, Measure>();
   for (const ingestors of [1, 2, 4]) measures.set(ingestors, await measure(ingestors, events));

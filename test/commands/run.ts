@@ -5,10 +5,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { program } from '../build.js';
 
 export const root = resolve(import.meta.dirname, '..', '..');
 /** The arguments of node that run the program; test/build.ts has built it. */
-export const cli: readonly string[] = [join(root, 'dist', 'services', 'cli.js')];
+export const cli: readonly string[] = [program];
 /** The arguments of node with which it runs TypeScript. */
 export const typescript: readonly string[] = ['--import', join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs')];
 

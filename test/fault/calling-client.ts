@@ -2,12 +2,13 @@
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { program } from '../build.js';
 import { callAll, callingOptions, tell } from './calling.js';
 
 const script = (path: string): string[] => ['--import', 'tsx', join(import.meta.dirname, path)];
 const transport = new StdioClientTransport({
   command: process.execPath,
-  args: [...script('../../services/cli.ts'), 'wrap', '--', process.execPath, ...script('stdio-server.ts')],
+  args: [program, 'wrap', '--', process.execPath, ...script('stdio-server.ts')],
   env: { ...process.env } as Record<string, string>,
 });
 const client = new Client({ name: 'fault-client', version: '1.0.0' });

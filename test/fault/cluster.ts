@@ -18,6 +18,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ClickHouseConnection } from '../../services/store/clickhouse-connection.js';
 import { openKafkaStream } from '../../services/stream/kafka.js';
+import { program } from '../build.js';
 import { writeKey } from '../contract/clickhouse-server.js';
 import { proxyFaults, startFaultProxy } from '../contract/fault-proxy.js';
 import { startBroker } from '../kafka/broker.js';
@@ -66,8 +67,6 @@ export const clusterFaults = [
 export type ClusterFault = (typeof clusterFaults)[number];
 
 const root = resolve(import.meta.dirname, '..', '..');
-/** MCP_AUDITD_CLI=dist/services/cli.js runs what `npm run build` made, which starts in a third of the time. */
-export const program = process.env.MCP_AUDITD_CLI ?? 'services/cli.ts';
 /** Longest wait until all is stored after a round; the usual time is one to three seconds. */
 const settleTimeoutMs = 90_000;
 const partitions = 4;
@@ -104,7 +103,7 @@ export class Process {
 
   async start(): Promise<void> {
     const sources = this.script.endsWith('.ts') ? ['--import', 'tsx'] : [];
-    const child = spawn(process.execPath, [...sources, join(root, this.script), ...this.words], {
+    const child = spawn(process.execPath, [...sources, resolve(root, this.script), ...this.words], {
       cwd: root,
       env: { ...process.env, ...this.environment },
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { program } from '../build.js';
 
 export const root = resolve(import.meta.dirname, '..', '..');
 
@@ -11,13 +12,14 @@ const settleTimeoutMs = 60_000;
 /** The last of standard error that is kept for a message. */
 const keptErrors = 20_000;
 
-/** Starts a script of this repository from its sources; `errors` tells the end of its standard error. */
+/** Starts a script of this repository, or the built program; `errors` tells the end of its standard error. */
 export function startScript(
   script: string,
   words: readonly string[],
   data: string,
 ): { child: ChildProcess; errors(): string } {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(root, script), ...words], {
+  const sources = script.endsWith('.ts') ? ['--import', 'tsx'] : [];
+  const child = spawn(process.execPath, [...sources, resolve(root, script), ...words], {
     cwd: root,
     env: { ...process.env, MCP_AUDITD_DATA: data },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -127,7 +129,7 @@ export class Daemon {
   }
 
   private start(): ReturnType<typeof startScript> {
-    const started = startScript('services/cli.ts', ['up', '--listen', '127.0.0.1:0'], this.data);
+    const started = startScript(program, ['up', '--listen', '127.0.0.1:0'], this.data);
     started.child.stdout!.resume();
     return started;
   }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { root, Sandbox } from '../commands/run.js';
+import { cli, root, Sandbox } from '../commands/run.js';
 
 // A small tmpfs is the only file system that is full on demand; mounting one needs root on Linux.
 const canMount = process.platform === 'linux' && process.getuid?.() === 0;
@@ -42,7 +42,7 @@ describe.skipIf(!canMount)('on a full disk (needs root on Linux to mount a tmpfs
   async function call(count: number, environment: NodeJS.ProcessEnv): Promise<{ answered: number; errors: string }> {
     const transport = new StdioClientTransport({
       command: process.execPath,
-      args: [...script('services/cli.ts'), 'wrap', '--', process.execPath, ...script('test/fault/stdio-server.ts')],
+      args: [...cli, 'wrap', '--', process.execPath, ...script('test/fault/stdio-server.ts')],
       env: { ...process.env, MCP_AUDITD_DATA: sandbox.data, ...environment } as Record<string, string>,
       cwd: root,
       stderr: 'pipe',

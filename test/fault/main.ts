@@ -16,6 +16,7 @@
  * --cluster`: of throttler, gateway, detector and servers, each by itself, on Kafka, while rules fire as well.
  */
 import { parseArgs } from 'node:util';
+import build from '../build.js';
 import { killDetectors } from '../detector/kills.js';
 import { startBroker } from '../kafka/broker.js';
 import { killNotifiers } from '../notifier/kills.js';
@@ -44,6 +45,7 @@ if (values.help) {
   );
   process.exit(0);
 }
+build();
 const seed = Number(values.seed);
 const rounds = Number(values.rounds);
 if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(rounds) || rounds < 1) {

@@ -7,9 +7,10 @@ import { parseSignal, type ThrottleSignal } from '../../schemas/throttle.js';
 import { rotateThrottleKey } from '../../services/access/throttle-key.js';
 import { openKafkaStream } from '../../services/stream/kafka.js';
 import type { Stream } from '../../services/stream/stream.js';
+import { program } from '../build.js';
 import { writeKey } from '../contract/clickhouse-server.js';
 import { makeTopics } from '../kafka/topics.js';
-import { freePort, Process, program } from './cluster.js';
+import { freePort, Process } from './cluster.js';
 import { Emitter } from './throttle.js';
 
 export const killed = ['throttler', 'gateway', 'detector', 'emitter', 'direct'] as const;

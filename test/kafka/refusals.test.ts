@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { program } from '../build.js';
 import { type Broker, namedBrokers, startBroker } from './broker.js';
 import { makeCertificates } from './certificates.js';
 import { makeTopics } from './topics.js';
@@ -62,11 +63,11 @@ describe.skipIf(namedBrokers() !== undefined)(
     /** Runs a role with these variables; resolves when it has ended by itself. */
     async function run(role: string, variables: Readonly<Record<string, string>>) {
       const name = `${role}-${Math.random().toString(36).slice(2)}`;
-      const child = spawn(
-        process.execPath,
-        ['--import', 'tsx', join(root, 'services/cli.ts'), role, '--listen', '127.0.0.1:0', '--data', join(home, name)],
-        { cwd: root, env: { ...process.env, NO_COLOR: '1', ...variables }, stdio: ['ignore', 'ignore', 'pipe'] },
-      );
+      const child = spawn(process.execPath, [program, role, '--listen', '127.0.0.1:0', '--data', join(home, name)], {
+        cwd: root,
+        env: { ...process.env, NO_COLOR: '1', ...variables },
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
       let text = '';
       child.stderr.on('data', (chunk: Buffer) => {
         text += chunk.toString();
