@@ -157,7 +157,8 @@ async function expire(id: string, options: ResponseOptions): Promise<void> {
     response_id,
     revision: revision + 1,
     matchers,
-    starts_at: `${starts_at.replace(' ', 'T')}Z`,
+    // One that was made without has the beginning of time, which no response may name.
+    ...(starts_at < '2000' ? {} : { starts_at: `${starts_at.replace(' ', 'T')}Z` }),
     ends_at: new Date().toISOString(),
   });
   process.stdout.write(`ended ${response_id}\n`);

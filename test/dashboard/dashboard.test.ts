@@ -85,6 +85,42 @@ test.skipIf(browser === undefined)('an alert is acknowledged with the keyboard a
   expect(await page.textContent('main')).toContain('looked at it');
 });
 
+test.skipIf(browser === undefined)('a silence is made and ended, and who is held back is let through', async () => {
+  const { page, url } = opened;
+  const decide = async (button: string) => {
+    const dialog = page.locator('dialog[open]');
+    await dialog.locator('textarea').fill('for the test');
+    await dialog.locator('input[name=author]').fill('Ada');
+    await dialog.locator(`button:text-is("${button}")`).click();
+    await dialog.waitFor({ state: 'detached' });
+  };
+  await page.goto(`${url}/alerts/${await opened.anAlert()}`);
+  await page.click('[data-key=s]');
+  await decide('Silence');
+  await page.goto(`${url}/alerts`);
+  const silence = page.locator('.held:has-text("for the test")');
+  await silence.locator('button').first().click();
+  await decide('End');
+  await silence.waitFor({ state: 'detached' });
+  const cookie = (await opened.context.cookies()).map(({ name, value }) => `${name}=${value}`).join('; ');
+  const made = await fetch(`${url}/api/v1/responses`, {
+    method: 'POST',
+    headers: { cookie, origin: url, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      kind: 'throttle',
+      throttle: { scope: { actor_id: 'mallory' }, rate: '1/m' },
+      ends_at: new Date(Date.now() + 3_600_000).toISOString(),
+      author: 'Ada',
+    }),
+  });
+  expect([made.status, await made.text()]).toMatchObject([201, expect.stringContaining('response_id')]);
+  await page.goto(`${url}/now`);
+  const held = page.locator('.held:has-text("mallory")');
+  await held.locator('button').first().click();
+  await decide('Lift');
+  await held.waitFor({ state: 'detached' });
+});
+
 /** Addresses of views, each with something that is there once it has its data. */
 const views: readonly (readonly [path: string, ready: string])[] = [
   ['/now', 'figure'],

@@ -260,12 +260,15 @@ export function alertRoutes(stream: Stream, access: Access, rules: RuleBook | un
         const entry = access.responder(request);
         const { name } = entry;
         const tenant = tenantDecided(entry);
+        const at = formatTimeMicros(now * 1000);
         const record: Response = {
+          // Whoever ends a silence sends its beginning again.
+          ...(body.kind === 'silence' ? { starts_at: at } : {}),
           ...body,
           response_id: body.response_id ?? randomUUID(),
           author_key: name,
           tenant,
-          at: formatTimeMicros(now * 1000),
+          at,
         };
         await stream.append('responses', [
           {

@@ -179,7 +179,8 @@ function Silence({ silence }: { silence: SilenceRow }) {
                 response_id,
                 revision: revision + 1,
                 matchers,
-                starts_at,
+                // Older ones have none: the beginning of time, which no response may name.
+                ...(starts_at < '2000' ? {} : { starts_at }),
                 ends_at: new Date().toISOString(),
               },
             ],
