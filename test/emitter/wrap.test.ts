@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +5,8 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { ReadBuffer, serializeMessage } from '@modelcontextprotocol/sdk/shared/stdio.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import fc from 'fast-check';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { pythonServer } from '../../services/commands/demo/python.js';
 import { LineSplitter } from '../../services/emitter/lines.js';
 import { runWrap } from '../../services/emitter/wrap.js';
 import { Recording } from './recording.js';
@@ -183,27 +183,15 @@ function streamTransport(input: PassThrough, output: PassThrough): Transport {
 const serverFile = (name: string) =>
   fileURLToPath(new URL(`../../node_modules/@modelcontextprotocol/${name}/dist/index.js`, import.meta.url));
 
-/** A Python that has mcp-server-time: installed once below node_modules/.cache. Else the reason why there is none. */
-function pythonServer(): { python: string } | { missing: string } {
-  const directory = fileURLToPath(new URL('../../node_modules/.cache/python-server', import.meta.url));
-  const python = join(directory, 'bin', 'python');
-  const has = () => spawnSync(python, ['-c', 'import mcp_server_time']).status === 0;
-  if (has()) return { python };
-  for (const [command, ...args] of [
-    ['python3', '-m', 'venv', directory],
-    [python, '-m', 'pip', 'install', '--quiet', 'mcp-server-time==2026.10.19'],
-  ] as [string, ...string[]][]) {
-    const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8' });
-    if (status !== 0) return { missing: `${command} ${args.join(' ')}: ${error?.message ?? stderr.slice(-300)}` };
-  }
-  return has() ? { python } : { missing: 'mcp_server_time was installed and cannot be imported' };
-}
-
 describe('a server in Python', () => {
   it('answers through wrap, and is on record', { timeout: 180_000 }, async (context) => {
-    const found = pythonServer();
-    if ('missing' in found) return context.skip(`no Python server can be had: ${found.missing}`);
-    const run = wrapped(['-m', 'mcp_server_time', '--local-timezone', 'UTC'], { name: 'time' }, found.python);
+    // As the demo has it, and where the demo has put it.
+    const found = await pythonServer(join(import.meta.dirname, '..', '..'), AbortSignal.timeout(120_000));
+    if ('why' in found) return context.skip(`no Python server can be had: ${found.why}`);
+    for (const [name, value] of Object.entries(found.environment)) vi.stubEnv(name, value);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const [python, ...words] = found.command;
+    const run = wrapped([...words, '--local-timezone', 'UTC'], { name: 'time' }, python);
     const client = new Client({ name: 'asker', version: '1' });
     await client.connect(streamTransport(run.stdin, run.stdout));
     expect((await client.listTools()).tools.map((tool) => tool.name)).toContain('get_current_time');

@@ -70,7 +70,9 @@ export async function pythonServer(
     renameSync(aside, folder);
     return { command, environment };
   } catch (error) {
-    return { why: (error as Error).message };
+    // Another process may have been faster.
+    const found = await attempt('python3', probe, { timeoutMs: probeTimeoutMs, environment, signal });
+    return found.ok ? { command, environment } : { why: (error as Error).message };
   } finally {
     rmSync(aside, { recursive: true, force: true });
   }
