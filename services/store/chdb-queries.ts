@@ -1,19 +1,3 @@
-import { existsSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
-import type { Session } from 'chdb';
-import type { ChdbNodeEngine } from 'chdb/durable/node';
-import { AuditdError } from '../../schemas/errors.js';
-import { abortedError } from './admission.js';
-import { progressOf, statisticsOf } from './chdb-progress.js';
-import { Fence, namesFormat } from './fence.js';
-import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
-import { mostHeldBytes, refuseWhenHeld, selectHeld } from './held-memory.js';
-import { Lanes, LongQuestions, Turn } from './lanes.js';
-import { checkFormat, tenantSettings } from './own-rows-first.js';
-import { defaultLimits, limitError, queryError } from './query-errors.js';
-import { escapedParameters, type QueryLimits, type QueryOptions, type StatementOptions } from './store.js';
-import { tenantFilters } from './tenant.js';
-
 /**
  * Users' queries on the engine in process. Each runs in a session of its own that is thrown away afterwards (0.3 ms):
  * settings and parameters stick to a session, so limits and `readonly` are set on one that nobody else will use, and the
@@ -23,7 +7,22 @@ import { tenantFilters } from './tenant.js';
  * question holds up the others. Long ones stand back besides: the engine lets them wait before each block that they read
  * while an insert runs (its setting `priority`).
  */
-const threadsPerQuery = 1;
+import { existsSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Session } from 'chdb';
+import type { ChdbNodeEngine } from 'chdb/durable/node';
+import { AuditdError } from '../../schemas/errors.js';
+import { abortedError } from './admission.js';
+import { progressOf, statisticsOf } from './chdb-progress.js';
+import { assignments, placeholders, prepare, settingsOf } from './chdb-settings.js';
+import { Fence, namesFormat } from './fence.js';
+import { HeadedPieces, hasKnownHeader } from './headed-pieces.js';
+import { mostHeldBytes, refuseWhenHeld, selectHeld } from './held-memory.js';
+import { Lanes, LongQuestions, Turn } from './lanes.js';
+import { checkFormat, tenantSettings } from './own-rows-first.js';
+import { defaultLimits, limitError, queryError } from './query-errors.js';
+import type { QueryLimits, QueryOptions, StatementOptions } from './store.js';
+
 /**
  * The engine's `priority`: while one of a lower number is open, the others wait; 0 is outside of this. Inserts have 1. A
  * question must not have it, because one whose reader rests is open too.
@@ -350,58 +349,6 @@ class Attempt {
       if (this.working) await delay(killAgainMs);
     }
   }
-}
-
-/** As the engine has it by itself: bytes of a statement that it parses. */
-const maxStatementBytes = 262_144;
-
-/** Settings and values for all that follows on the session. */
-async function prepare(session: Session, settings: readonly string[]): Promise<void> {
-  if (settings.length === 0) return;
-  const statement = `SET ${settings.join(', ')}`;
-  const bytes = Buffer.byteLength(statement);
-  if (bytes > maxStatementBytes) await session.queryAsync(`SET max_query_size = ${bytes + 1}`);
-  await session.queryAsync(statement);
-}
-
-function settingsOf(
-  { limits, mark, priority }: Attempt,
-  options: QueryOptions,
-  own: Readonly<Record<string, number>> = {},
-): string[] {
-  const { settings: others = {}, tenant, parameters = {}, parametersEscaped = false } = options;
-  return [
-    ...assignments(others),
-    ...placeholders(parametersEscaped ? parameters : escapedParameters(parameters)),
-    // By which `kill` finds it among the engine's queries.
-    `log_comment = '${mark}'`,
-    `priority = ${priority}`,
-    ...(tenant === undefined ? [] : [`additional_table_filters = ${tenantFilters('default', tenant)}`]),
-    `max_execution_time = ${limits.timeMs / 1000}`,
-    "timeout_overflow_mode = 'throw'",
-    `max_memory_usage = ${limits.memoryBytes}`,
-    `max_result_rows = ${limits.resultRows}`,
-    `max_result_bytes = ${limits.resultBytes}`,
-    "result_overflow_mode = 'throw'",
-    `max_threads = ${threadsPerQuery}`,
-    `max_query_size = ${maxStatementBytes}`,
-    ...Object.entries(own).map(([name, value]) => `${name} = ${value}`),
-    // Last: nothing can be set after it.
-    'readonly = 1',
-  ];
-}
-
-/** @throws AuditdError `query_refused` for a name that is none. */
-function assignments(settings: Readonly<Record<string, string>>): string[] {
-  return Object.entries(settings).map(([name, value]) => {
-    if (!/^\w{1,100}$/.test(name)) throw new AuditdError('query_refused', `${JSON.stringify(name)} is no setting`);
-    return `${name} = '${value.replace(/[\\']/g, '\\$&')}'`;
-  });
-}
-
-/** Values of `{name:Type}`. Those of a session belong to it, while those of a bound query are all queries' (chdb 3.4.0). */
-function placeholders(parameters: Readonly<Record<string, string>>): string[] {
-  return assignments(Object.fromEntries(Object.entries(parameters).map(([name, value]) => [`param_${name}`, value])));
 }
 
 function failureOf(error: unknown): Error {

@@ -23,7 +23,7 @@ const mostLong = 1;
  */
 const quickMs = 300;
 /** What may pass before a question is a long one, whatever it got of the processors. */
-const mostQuickMs = 4 * quickMs;
+const mostQuickMs = 10 * quickMs;
 /** Then a question that took long is tried in the quick lane again: inserts hold it up in the long one. */
 const knownForMs = 600_000;
 /** A reader who takes longer than this over a piece rests. */

@@ -106,19 +106,19 @@ test('a question that begins in the long lane leaves the quick one to others', a
   await heavy.end();
 });
 
-test('a question that got little of the processors is no long one for that, until four times as much has passed', async () => {
+test('a question that got little of the processors is no long one for that, until ten times as much has passed', async () => {
   const lanes = new Lanes(
     32,
     () => true,
-    () => performance.now() / 10,
+    () => performance.now() / 20,
   );
   const turn = new Turn(lanes, () => undefined);
   const first = turn.step(took(1_000), undefined);
   await vi.advanceTimersByTimeAsync(1_000);
   await first;
   expect([turn.isLong, turn.wasLong]).toEqual([false, false]);
-  const second = turn.step(took(1_300), undefined);
-  await vi.advanceTimersByTimeAsync(1_300);
+  const second = turn.step(took(3_100), undefined);
+  await vi.advanceTimersByTimeAsync(3_100);
   await second;
   expect(turn.isLong).toBe(true);
   await turn.end();
