@@ -1,5 +1,5 @@
 /** A daemon in this process that has recorded calls of real servers, and a browser that has opened its dashboard. */
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,6 +12,7 @@ import { startApp } from '../../services/app.js';
 import { dashboardLink } from '../../services/commands/dashboard.js';
 import { Caller } from '../../services/commands/demo/calls.js';
 import { packageFile } from '../../services/commands/demo/sdk.js';
+import build, { program } from '../build.js';
 
 /** The system's Chromium; undefined where none is on the PATH. */
 export function chromiumPath(): string | undefined {
@@ -48,16 +49,9 @@ export interface Opened {
 
 const root = resolve(import.meta.dirname, '../..');
 
-/** Where the role looks for the built pages. A clone that was never built builds them now. */
-async function buildPages(): Promise<void> {
-  if (existsSync(join(root, 'dist/services/web/index.html'))) return;
-  const { build } = await import('vite');
-  await build({ configFile: join(root, 'services/query/dashboard/vite.config.ts'), logLevel: 'error' });
-}
-
 /** Starts the daemon, lets the demo's client call the demo's servers, and opens the dashboard. */
 export async function openDashboard(executablePath: string): Promise<Opened> {
-  await buildPages();
+  build();
   const data = mkdtempSync(join(tmpdir(), 'mcp-auditd-dashboard-'));
   const configuration = parseConfiguration({
     flags: {
@@ -166,8 +160,8 @@ async function callServers(data: string): Promise<void> {
   mkdirSync(files);
   writeFileSync(join(files, 'report.txt'), 'Revenue rose.\n');
   const [script, flags] = [process.argv[1], [...process.execArgv]];
-  process.argv[1] = join(root, 'services/cli.ts');
-  process.execArgv.splice(0, flags.length, '--import', 'tsx');
+  process.argv[1] = program;
+  process.execArgv.length = 0;
   try {
     const caller = new Caller(root, data, files, new AbortController().signal);
     const node = process.execPath;
@@ -179,6 +173,6 @@ async function callServers(data: string): Promise<void> {
     ]);
   } finally {
     process.argv[1] = script!;
-    process.execArgv.splice(0, 2, ...flags);
+    process.execArgv.push(...flags);
   }
 }
