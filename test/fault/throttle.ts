@@ -130,8 +130,9 @@ export async function killThrottle(options: {
     for (let round = 1; round <= options.rounds; round++) {
       const fault = faults[Math.floor(random() * 3.5)] as (typeof faults)[number];
       report.kills[fault] += 1;
-      // Somebody decides while the kill comes.
-      const deciding = decideSome(daemon, decided, random, round, report);
+      // One decision is acknowledged, and somebody decides more while the kill comes.
+      await decideSome(daemon, decided, random, `${round}-first`, 1, report);
+      const deciding = decideSome(daemon, decided, random, String(round), 3, report);
       await delay(random() * 60);
       if (fault === 'daemon' || fault === 'both') await daemon.end('SIGKILL');
       if (fault === 'emitter' || fault === 'both') await emitter.kill();
@@ -163,10 +164,11 @@ async function decideSome(
   daemon: Daemon,
   decided: Decided[],
   random: () => number,
-  round: number,
+  name: string,
+  count: number,
   report: ThrottleReport,
 ): Promise<void> {
-  for (let each = 0; each < 4; each++) {
+  for (let each = 0; each < count; each++) {
     const lifted = decided.slice(-watched).find((one) => !one.isLifted && one.endsMs > Date.now() + settleMs);
     if (lifted !== undefined && random() < 0.25) {
       const target = signalId('default', 'person', { actor_id: lifted.actor }, []);
@@ -178,7 +180,7 @@ async function decideSome(
       decided.push(lifted);
       continue;
     }
-    const actor = `actor-${round}-${each}`;
+    const actor = `actor-${name}-${each}`;
     const kind = random() < 0.5 ? 'block' : 'rate';
     const endsMs = Date.now() + (random() < 0.3 ? 1_000 + Math.floor(random() * 2_000) : 3_600_000);
     const throttle = {

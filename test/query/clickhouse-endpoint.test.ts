@@ -199,14 +199,14 @@ describe.skipIf(namedClickHouse !== undefined)(
     });
 
     test('lines of progress come within the head while the first rows are waited for', async () => {
-      const heavy = 'SELECT sum(sipHash64(toString(number))) AS s, count() FROM numbers(10000000)';
-      const parameters = 'send_progress_in_http_headers=1&http_headers_progress_interval_ms=100&buffer_size=1';
+      const heavy = 'SELECT sum(sipHash64(toString(number))) AS s, count() FROM numbers(30000000)';
+      const parameters = 'send_progress_in_http_headers=1&http_headers_progress_interval_ms=20&buffer_size=1';
       const client = createClient({ url, username: 'anyone', password: readKey, log });
       const whole = await (await ask(`${heavy} FORMAT TSV`)).text();
       const answer = await client.query({
         query: heavy,
         format: 'JSONCompactEachRow',
-        clickhouse_settings: { send_progress_in_http_headers: 1, http_headers_progress_interval_ms: '100' },
+        clickhouse_settings: { send_progress_in_http_headers: 1, http_headers_progress_interval_ms: '20' },
       });
       const lines = JSON.parse(`[${answer.response_headers['x-clickhouse-progress']}]`) as Record<string, string>[];
       const rows = lines.map(({ read_rows }) => Number(read_rows));
@@ -214,7 +214,7 @@ describe.skipIf(namedClickHouse !== undefined)(
       expect(rows.at(-1)).toBeGreaterThan(0);
       expect(lines[0]!.total_rows_to_read).toMatch(/^\d+$/);
       expect(JSON.parse(answer.response_headers['x-clickhouse-summary'] as string)).toMatchObject({
-        read_rows: '10000000',
+        read_rows: '30000000',
       });
       expect(await answer.text()).toBe(`[${whole.trim().replace('\t', ', ')}]\n`);
       // An error when the status is out already, before and after the first rows.
