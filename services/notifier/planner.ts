@@ -177,11 +177,16 @@ export class Planner {
     return { record, lane, alerts, atMs: milliseconds(record.at) };
   }
 
-  /** The record of an attempt's outcome. `durationMs` of the attempt; `random` in [0, 1). */
+  /**
+   * The record of an attempt's outcome. `durationMs` of the attempt; `random` in [0, 1). A channel that was taken away
+   * during the attempt has it on record too: whoever owns it next, this process perhaps, goes on from there.
+   */
   finish(delivery: Delivery, outcome: Outcome, now: number, durationMs: number, random: number): Delivery | undefined {
     const lane = this.lanes.of(delivery);
-    if (lane?.delivery?.delivery_id !== delivery.delivery_id) return undefined;
-    const before = lane.delivery;
+    if (lane !== undefined && lane.delivery?.delivery_id !== delivery.delivery_id) return undefined;
+    // Read back meanwhile, it may be older there than the attempt is.
+    const known = lane?.delivery;
+    const before = known === undefined || known.revision < delivery.revision ? delivery : known;
     const base = {
       ...before,
       revision: before.revision + 1,
@@ -191,13 +196,24 @@ export class Planner {
     };
     let record: Delivery;
     if (outcome.kind === 'sent') {
-      const { reference, root = lane.root === '' ? reference : lane.root, answer } = outcome;
+      const conversation = lane?.root ?? before.root;
+      const { reference, root = conversation === '' ? reference : conversation, answer } = outcome;
       // A message through the fallback channel is no part of the conversation on this one.
       const own = before.via === before.channel;
-      record = { ...base, state: 'sent', error_kind: '', error: '', answer, reference, root: own ? root : lane.root };
+      record = {
+        ...base,
+        state: 'sent',
+        error_kind: '',
+        error: '',
+        answer,
+        reference,
+        root: own ? root : conversation,
+      };
     } else record = this.failed(before, base, outcome, now, random);
-    this.lanes.fold(lane, record);
-    if (isEnded(record)) lane.wakeMs = now;
+    if (lane !== undefined) {
+      this.lanes.fold(lane, record);
+      if (isEnded(record)) lane.wakeMs = now;
+    }
     this.troubles.note(before.via, record, this.settings.channels.get(before.via));
     return record;
   }
@@ -233,10 +249,15 @@ export class Planner {
     return next;
   }
 
-  /** Takes a record that another owner of the channel wrote: an attempt of its may have ended after the takeover. */
+  /**
+   * Takes a record that another owner of the channel wrote, or this process before the channel was taken away and given
+   * back: an attempt of before may have ended after the takeover.
+   */
   observe(record: Delivery): void {
     const lane = this.lanes.of(record);
-    if (lane !== undefined && record.owner !== this.owner) this.lanes.fold(lane, record);
+    // Of its own ones it has taken all others already.
+    const isOfBefore = lane?.delivery?.delivery_id === record.delivery_id && lane.delivery.revision < record.revision;
+    if (lane !== undefined && (record.owner !== this.owner || isOfBefore)) this.lanes.fold(lane, record);
   }
 
   private flushOf(lane: Lane, now: number): Flush {
@@ -351,10 +372,9 @@ export class Planner {
     this.world.forget(id);
   }
 
-  /** When a delivery in hand may go on; Infinity while its attempt is under way in this process. */
-  private nextMs({ state, owner, at, next_attempt_at }: Delivery): number {
-    if (state === 'sending')
-      return owner === this.owner ? Number.POSITIVE_INFINITY : milliseconds(at) + this.takeoverMs;
+  /** When a delivery in hand may go on. Whose attempt is under way in this process its caller knows. */
+  private nextMs({ state, at, next_attempt_at }: Delivery): number {
+    if (state === 'sending') return milliseconds(at) + this.takeoverMs;
     return next_attempt_at === undefined ? 0 : milliseconds(next_attempt_at);
   }
 }

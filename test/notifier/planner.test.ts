@@ -153,6 +153,32 @@ describe('the planner says what a naive reference says', () => {
     );
   });
 
+  test('its channels taken away and given back in the middle of attempts: the same, and nothing twice', () => {
+    fc.assert(
+      fc.property(
+        fc.array(life, { maxLength: 8 }),
+        fc.array(decision, { maxLength: 3 }),
+        fc.nat(),
+        (lives, decisions, seed) => {
+          const alerts = alertsOf(lives);
+          const responses = responsesOf(decisions);
+          const expected = referenceSays(settings, alerts, responses, muted, startMs, untilMs);
+          const random = seededRandom(seed);
+          const away = () => (random() < 0.6 ? false : random() < 0.5 ? 'before' : 'after');
+          const { said, duplicates } = simulate(settings, alerts, responses, {
+            fromMs: startMs,
+            untilMs,
+            farSide: steady,
+            away,
+          });
+          expect(said.sort(byTime)).toEqual(expected.sort(byTime));
+          expect(duplicates).toBe(0);
+        },
+      ),
+      { numRuns: runs },
+    );
+  });
+
   test('with a far side that fails for minutes: everything is told in the end, and twice only where nobody could know', () => {
     fc.assert(
       fc.property(fc.array(life, { maxLength: 8 }), fc.nat(), fc.boolean(), (lives, seed, canAsk) => {

@@ -31,9 +31,16 @@ export function simulate(
   settings: Settings,
   alerts: readonly Happening<Alert>[],
   responses: readonly Happening<Response>[],
-  options: { fromMs: number; untilMs: number; farSide: FarSide; kill?: (step: string) => boolean },
+  options: {
+    fromMs: number;
+    untilMs: number;
+    farSide: FarSide;
+    kill?: (step: string) => boolean;
+    /** Whether the channels are taken away in the middle of an attempt; they are given back before or after its end. */
+    away?: () => false | 'before' | 'after';
+  },
 ): Simulation {
-  const { fromMs, untilMs, farSide, kill = () => false } = options;
+  const { fromMs, untilMs, farSide, kill = () => false, away = () => false } = options;
   const records: Delivery[] = [];
   const arrived = new Set<string>();
   const said: Said[] = [];
@@ -91,10 +98,19 @@ export function simulate(
         const { outcome, arrives } = farSide.attempt(leaving.record, now);
         if (arrives) arrive(leaving.record, now);
         step('requested');
+        const given = away();
+        const readBack = [...records];
+        if (given !== false) planner.disown(channels);
+        if (given === 'before') planner.own(channels, readBack, now, fromMs);
         const record = planner.finish(leaving.record, outcome, now, 0, 0.5)!;
+        // What was read back ends before the outcome's record, which comes with what follows.
+        if (given === 'after') planner.own(channels, readBack, now, fromMs);
         step('answered');
         records.push(record);
+        planner.observe(record);
         step('recorded');
+        // What else was to leave is asked for anew.
+        if (given !== false) return true;
       }
     }
     return spoke;
