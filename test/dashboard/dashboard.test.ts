@@ -94,15 +94,21 @@ test.skipIf(browser === undefined)('a silence is made and ended, and who is held
     await dialog.locator(`button:text-is("${button}")`).click();
     await dialog.waitFor({ state: 'detached' });
   };
+  const cookie = (await opened.context.cookies()).map(({ name, value }) => `${name}=${value}`).join('; ');
+  // A page that is opened before it is stored looks again some seconds later only.
+  const isStored = async (path: string, text: string) => {
+    while (!(await (await fetch(`${url}/api/v1${path}`, { headers: { cookie } })).text()).includes(text))
+      await new Promise((resolve) => setTimeout(resolve, 50));
+  };
   await page.goto(`${url}/alerts/${await opened.anAlert()}`);
   await page.click('[data-key=s]');
   await decide('Silence');
+  await isStored('/silences', 'for the test');
   await page.goto(`${url}/alerts`);
   const silence = page.locator('.held:has-text("for the test")');
   await silence.locator('button').first().click();
   await decide('End');
   await silence.waitFor({ state: 'detached' });
-  const cookie = (await opened.context.cookies()).map(({ name, value }) => `${name}=${value}`).join('; ');
   const made = await fetch(`${url}/api/v1/responses`, {
     method: 'POST',
     headers: { cookie, origin: url, 'content-type': 'application/json' },
@@ -114,6 +120,7 @@ test.skipIf(browser === undefined)('a silence is made and ended, and who is held
     }),
   });
   expect([made.status, await made.text()]).toMatchObject([201, expect.stringContaining('response_id')]);
+  await isStored('/throttles', 'mallory');
   await page.goto(`${url}/now`);
   const held = page.locator('.held:has-text("mallory")');
   await held.locator('button').first().click();
