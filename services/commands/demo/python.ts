@@ -9,7 +9,7 @@ export interface PythonServer {
 }
 
 /** pip takes 5 to 20 seconds for the package and what it needs (48 MB); the demo ends within a minute all the same. */
-const installTimeoutMs = 40_000;
+const demoInstallMs = 40_000;
 const probeTimeoutMs = 10_000;
 const probe = ['-c', 'import mcp_server_time'];
 
@@ -47,6 +47,7 @@ function attempt(
 export async function pythonServer(
   root: string,
   signal: AbortSignal,
+  installMs = demoInstallMs,
 ): Promise<PythonServer | { readonly why: string }> {
   const command = ['python3', '-m', 'mcp_server_time'];
   const installed = await attempt('python3', probe, { timeoutMs: probeTimeoutMs, signal });
@@ -62,7 +63,7 @@ export async function pythonServer(
     mkdirSync(aside, { recursive: true });
     const words = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-warn-conflicts'];
     const pip = await attempt('python3', [...words, '--target', aside, 'mcp-server-time'], {
-      timeoutMs: installTimeoutMs,
+      timeoutMs: installMs,
       signal,
     });
     if (!pip.ok) return { why: `pip install mcp-server-time failed: ${pip.reason}` };
